@@ -1,0 +1,26 @@
+"""Dilated Convolution with Learnable Spacings: the layer library. Imports torch and nothing else."""
+
+from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
+from dcls.interpolation import INTERPOLATIONS, Interpolation
+from dcls.kernel import construct_kernel
+from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
+from dcls.positions import SharedPositions, share_positions
+from dcls.regularization import repulsive_loss
+
+__all__ = [
+    "INTERPOLATIONS",
+    "Dcls1d",
+    "Dcls2d",
+    "Dcls3d",
+    "DclsNd",
+    "Interpolation",
+    "SharedPositions",
+    "clamp_positions",
+    "construct_kernel",
+    "param_groups",
+    "position_names",
+    "position_owners",
+    "register_clamp_hook",
+    "repulsive_loss",
+    "share_positions",
+]

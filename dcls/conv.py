@@ -1,0 +1,214 @@
+"""Convolution layers whose kernel elements sit at learnable positions: ``Dcls1d``, ``Dcls2d``, ``Dcls3d``."""
+
+# Shapes: O out channels, I in channels per group, N kernel_count.
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcls.interpolation import get_interpolation
+from dcls.kernel import construct_kernel
+from dcls.positions import PositionOwner, SharedPositions
+
+_PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class DclsNd(PositionOwner):
+    """What ``Dcls1d``, ``Dcls2d`` and ``Dcls3d`` have in common; not to be used itself.
+
+    Attributes:
+        weight: (O, I, N), one weight an element.
+        positions: (ndim, O, I, N), offsets from the kernel's centre in pixels, in the axis order of
+            dilated_kernel_size. The centre of an axis of k points is index k // 2.
+        sigma: (ndim, O, I, N), learned spread in pixels; None for the bilinear interpolations.
+        bias: (O,) or None.
+    """
+
+    ndim: int
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_count: int,
+        dilated_kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        interpolation: str = "gaussian",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        dilation: int | Sequence[int] = 1,
+    ) -> None:
+        super().__init__(self._per_axis("dilated_kernel_size", dilated_kernel_size), interpolation)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_count = kernel_count
+        self.stride = self._per_axis("stride", stride)
+        self.padding = padding if isinstance(padding, str) else self._per_axis("padding", padding, least=0)
+        self.dilation = self._per_axis("dilation", dilation)
+        self.groups = groups
+        self.padding_mode = padding_mode
+        self._check_arguments()
+
+        shape = (out_channels, in_channels // groups, kernel_count)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.register_parameter("bias", nn.Parameter(self.weight.new_empty(out_channels)) if bias else None)
+        position_dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
+        has_sigma = get_interpolation(interpolation).has_sigma
+        self.register_positions(
+            nn.Parameter(positions), nn.Parameter(torch.empty_like(positions)) if has_sigma else None
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise as ``nn.ConvNd`` with a fan-in of N * I; positions and sigma too where the layer owns them."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+        if self.owns_positions:
+            self.reset_positions()
+
+    def kernel(self) -> Tensor:
+        """The dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
+        return construct_kernel(
+            self.weight, self.positions, self.sigma, self.dilated_kernel_size, self.interpolation
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._padding_amounts(), mode=self.padding_mode)
+            padding = 0
+        return self._convolve(input, self.kernel(), self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def use_positions_of(self, shared: SharedPositions) -> None:
+        """Give up positions and sigma for those of another module, see ``dcls.share_positions``."""
+        del self._parameters["positions"], self._parameters["sigma"]
+        # Not a submodule: the set belongs to the layers' common parent, and a state dict must hold it once.
+        object.__setattr__(self, "_shared", shared)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("positions", "sigma") and "_shared" in self.__dict__:
+            return getattr(self.__dict__["_shared"], name)
+        return super().__getattr__(name)
+
+    def extra_repr(self) -> str:
+        """Arguments that differ from their defaults, for ``repr``."""
+        text = (
+            f"{self.in_channels}, {self.out_channels}, kernel_count={self.kernel_count}, "
+            f"dilated_kernel_size={self.dilated_kernel_size}, interpolation={self.interpolation!r}"
+        )
+        ones, zeros = (1,) * self.ndim, (0,) * self.ndim
+        defaults = dict(stride=ones, padding=zeros, dilation=ones, groups=1, padding_mode="zeros")
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)!r}"
+        if self.bias is None:
+            text += ", bias=False"
+        return text if self.owns_positions else text + ", shared positions"
+
+    @staticmethod
+    def _convolve(*args: Any) -> Tensor:
+        raise NotImplementedError("use Dcls1d, Dcls2d or Dcls3d")
+
+    def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
+        values = (value,) * self.ndim if isinstance(value, int) else tuple(value)
+        if len(values) != self.ndim or not all(isinstance(v, int) and v >= least for v in values):
+            raise ValueError(
+                f"{name} of a {type(self).__name__} must be an integer >= {least} or {self.ndim} of them, got {value!r}"
+            )
+        return values
+
+    def _check_arguments(self) -> None:
+        get_interpolation(self.interpolation)
+        for name in ("in_channels", "out_channels", "kernel_count", "groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) % self.groups:
+                raise ValueError(f"{name}={getattr(self, name)} is not divisible by groups={self.groups}")
+        if self.padding_mode not in _PADDING_MODES:
+            raise ValueError(f"padding_mode must be one of {', '.join(_PADDING_MODES)}, got {self.padding_mode!r}")
+        if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
+            raise ValueError(f"padding must be integers, 'same' or 'valid', got {self.padding!r}")
+        if self.padding == "same" and any(s != 1 for s in self.stride):
+            raise ValueError(f"padding='same' needs stride 1, got stride={self.stride}; give the padding as integers")
+
+    def _padding_amounts(self) -> list[int]:
+        """Before and after each axis, last axis first, as ``F.pad`` wants it; "same" splits as ``nn.ConvNd``."""
+        amounts: list[int] = []
+        for axis in reversed(range(self.ndim)):
+            if self.padding == "valid":
+                before = after = 0
+            elif self.padding == "same":
+                total = self.dilation[axis] * (self.dilated_kernel_size[axis] - 1)
+                before, after = total // 2, total - total // 2
+            else:
+                before = after = int(self.padding[axis])
+            amounts += [before, after]
+        return amounts
+
+
+class Dcls1d(DclsNd):
+    """1-D convolution with learnable element positions; arguments as ``nn.Conv1d`` but for the kernel.
+
+    Args:
+        kernel_count: Number of learned elements (N).
+        dilated_kernel_size: Length of the dense kernel.
+        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+
+    Example:
+        >>> dcls.Dcls1d(2, 4, kernel_count=3, dilated_kernel_size=25, padding="same")(torch.randn(1, 2, 100)).shape
+        torch.Size([1, 4, 100])
+    """
+
+    ndim = 1
+    _convolve = staticmethod(F.conv1d)
+
+
+class Dcls2d(DclsNd):
+    """2-D convolution with learnable element positions; arguments as ``nn.Conv2d`` but for the kernel.
+
+    Args:
+        kernel_count: Number of learned elements (N), e.g. 26.
+        dilated_kernel_size: Extent of the dense kernel, (rows, columns) or one number, e.g. 23.
+        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+
+    Example:
+        >>> layer = dcls.Dcls2d(96, 96, kernel_count=26, dilated_kernel_size=23, padding="same", groups=96)
+        >>> layer(torch.randn(1, 96, 56, 56)).shape
+        torch.Size([1, 96, 56, 56])
+    """
+
+    ndim = 2
+    _convolve = staticmethod(F.conv2d)
+
+
+class Dcls3d(DclsNd):
+    """3-D convolution with learnable element positions; arguments as ``nn.Conv3d`` but for the kernel.
+
+    Args:
+        kernel_count: Number of learned elements (N).
+        dilated_kernel_size: Extent of the dense kernel, (depth, rows, columns) or one number.
+        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+
+    Example:
+        >>> dcls.Dcls3d(2, 4, kernel_count=5, dilated_kernel_size=(3, 7, 7))(torch.randn(1, 2, 8, 16, 16)).shape
+        torch.Size([1, 4, 6, 10, 10])
+    """
+
+    ndim = 3
+    _convolve = staticmethod(F.conv3d)

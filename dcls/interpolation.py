@@ -1,0 +1,96 @@
+"""How one kernel element spreads over the grid points of one axis.
+
+An element's footprint on a kernel of any dimension is the product of one function per axis, so one axis is all that
+is defined here. A new interpolation is one function and one entry of ``INTERPOLATIONS``.
+
+Notation: d, the distance (grid point - position) in pixels; s, the spread (``spread_floor + |sigma|``) in pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Guards the division by an element's mass; the value is the paper's.
+MASS_EPS = 1e-7
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """One row of the table of interpolations.
+
+    Attributes:
+        footprint: (d, s) -> weight of the grid points at distance d, same shape as d. s is None without a spread.
+        reach: s -> how many pixels outside the kernel an element still has usable mass and gradient. Farther out it
+            acts as if it sat there, see ``dcls.kernel.construct_kernel``. A float where there is no spread.
+        normalized: Divide each element's footprint by its sum, so that it keeps its full weight near the border.
+        spread_floor: Smallest spread in pixels; None when the spread is not learned.
+        initial_sigma: Initial value of the parameter sigma, whose absolute value adds to the floor.
+    """
+
+    footprint: Callable[[Tensor, Tensor | None], Tensor]
+    reach: Callable[[Tensor | None], Tensor | float]
+    normalized: bool = True
+    spread_floor: float | None = None
+    initial_sigma: float = 0.0
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether the spread is learned."""
+        return self.spread_floor is not None
+
+    def spread(self, sigma: Tensor) -> Tensor:
+        """Effective spread s = floor + |sigma|, in pixels.
+
+        The derivative at sigma = 0 is +1 and not 0 as for ``Tensor.abs``: a triangle starts at sigma = 0 and would
+        never leave it.
+        """
+        assert self.spread_floor is not None
+        return self.spread_floor + torch.where(sigma < 0, -sigma, sigma)
+
+
+def hat(d: Tensor, s: Tensor | float) -> Tensor:
+    """max(0, s - |d|), the triangle (Λ) of half-width s.
+
+    ``torch.maximum`` splits the gradient at a tie, which gives the central derivative where the hat touches zero.
+    ``relu`` would give 0 there, and an element on an integer position, or clamped to the border, could never move.
+    """
+    height = s - d.abs()
+    return torch.maximum(height, torch.zeros_like(height))
+
+
+def floor_hat(d: Tensor) -> Tensor:
+    """max(0, 1 - |d|) with the derivative from the right in the position, as floor and remainder give it."""
+    height = torch.where(d > 0, 1 - d, 1 + d)
+    return torch.where((d > -1) & (d <= 1), height, 0.0)
+
+
+def gaussian(d: Tensor, s: Tensor) -> Tensor:
+    """exp(-d² / 2s²)."""
+    return torch.exp(-0.5 * (d / s) ** 2)
+
+
+def gaussian_reach(s: Tensor) -> Tensor:
+    """Where the last two grid points differ by 1e6 (too steep to move), or 0.1 % of the mass is left."""
+    return torch.minimum(13.8 * s**2 - 0.5, 3.7 * s)
+
+
+INTERPOLATIONS: dict[str, Interpolation] = {
+    "bilinear": Interpolation(lambda d, _: hat(d, 1.0), reach=lambda _: 0.0),
+    # Not normalized, so the mass fades to 0 at one pixel outside; just before that there is still a gradient.
+    "bilinear_unnormalized": Interpolation(lambda d, _: floor_hat(d), reach=lambda _: 0.99, normalized=False),
+    "triangle": Interpolation(hat, reach=lambda s: s - 1.0, spread_floor=1.0, initial_sigma=0.0),
+    "gaussian": Interpolation(gaussian, reach=gaussian_reach, spread_floor=0.27, initial_sigma=0.23),
+}
+
+
+def get_interpolation(name: str) -> Interpolation:
+    """Look an interpolation up by name.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {name!r}, expected one of: {', '.join(INTERPOLATIONS)}")
+    return INTERPOLATIONS[name]

@@ -1,0 +1,112 @@
+"""From a few weighted elements at real-valued positions to a dense kernel."""
+
+# Shapes: O out channels, I in channels per group, N kernel_count, X the length of one axis of dilated_kernel_size.
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from dcls.interpolation import MASS_EPS, Interpolation, get_interpolation
+
+
+def axis_bounds(size: int) -> tuple[int, int]:
+    """First and last grid point of an axis, in pixels from its centre (index ``size // 2``)."""
+    return -(size // 2), (size - 1) // 2
+
+
+def construct_kernel(
+    weight: Tensor,
+    positions: Tensor,
+    sigma: Tensor | None,
+    dilated_kernel_size: Sequence[int],
+    interpolation: str = "gaussian",
+) -> Tensor:
+    """Spread N weighted elements over a dense kernel.
+
+    The definition (arXiv:2306.00817 and arXiv:2112.03740), with f the footprint of ``dcls.interpolation`` and p, s an
+    element's position and spread::
+
+        K[o, i, y, x] = sum_n  w_n f(y - p_n) g(x - p_n) / (sum_y' f(y' - p_n) * sum_x' g(x' - p_n) + 1e-7)
+
+    without the division where the interpolation is not normalized. As every footprint is a product over the axes, so
+    is the kernel: one batched matrix product, with memory O(N * X) a channel for 1-D and 2-D kernels.
+
+    An element farther outside the kernel than its footprint can be felt acts as if it sat at the end of that reach
+    (``Interpolation.reach``), and its position receives the gradient of that place, so that it can come back. Within
+    reach the formula above is followed exactly.
+
+    Args:
+        weight: (O, I, N), any floating dtype.
+        positions: (ndim, O, I, N), offsets from the kernel's centre in pixels, in the order of dilated_kernel_size.
+        sigma: (ndim, O, I, N), its absolute value adds to the smallest spread, in pixels. None iff the interpolation
+            has no spread.
+        dilated_kernel_size: Extent of the dense kernel, 1 to 3 axes.
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
+
+    Returns:
+        (O, I, *dilated_kernel_size) in the dtype of weight; computed in float32 at least, under any autocast.
+
+    Raises:
+        ValueError: shapes disagree, the interpolation is unknown, or sigma is missing or superfluous.
+    """
+    kind = get_interpolation(interpolation)
+    _check_shapes(weight, positions, sigma, dilated_kernel_size, kind, interpolation)
+    with _without_autocast(weight.device.type):
+        dtype = torch.promote_types(weight.dtype, torch.promote_types(positions.dtype, torch.float32))
+        footprints = [
+            axis_footprint(positions[axis].to(dtype), None if sigma is None else sigma[axis].to(dtype), size, kind)
+            for axis, size in enumerate(dilated_kernel_size)
+        ]
+        kernel = _combine(weight.to(dtype), footprints, kind.normalized)
+        return kernel.to(weight.dtype)
+
+
+def axis_footprint(position: Tensor, sigma: Tensor | None, size: int, kind: Interpolation) -> Tensor:
+    """Footprint of every element on one axis: (O, I, N), (O, I, N) or None, X -> (O, I, N, X)."""
+    first, last = axis_bounds(size)
+    spread = None if sigma is None else kind.spread(sigma)
+    with torch.no_grad():
+        reach = kind.reach(spread)
+        overshoot = position - position.clamp(first - reach, last + reach)
+    grid = torch.arange(first, last + 1, device=position.device, dtype=position.dtype)
+    distance = grid - (position - overshoot).unsqueeze(-1)
+    return kind.footprint(distance, None if spread is None else spread.unsqueeze(-1))
+
+
+def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tensor:
+    """Sum over n of w_n times the outer product of its footprints: (O, I, N), [(O, I, N, X)] -> (O, I, *size)."""
+    if normalized:
+        mass = reduce(torch.mul, [footprint.sum(-1) for footprint in footprints])
+        weight = weight / (mass + MASS_EPS)
+    *leading, last = footprints
+    if not leading:
+        return (weight.unsqueeze(-2) @ last).squeeze(-2)
+    # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
+    outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
+    kernel = (weight.unsqueeze(-1) * outer).mT @ last
+    return kernel.unflatten(-2, [footprint.shape[-1] for footprint in leading])
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[None]:
+    if not torch.amp.is_autocast_available(device_type):  # the meta device has none
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
+def _check_shapes(
+    weight: Tensor, positions: Tensor, sigma: Tensor | None, size: Sequence[int], kind: Interpolation, name: str
+) -> None:
+    if weight.ndim != 3:
+        raise ValueError(f"weight must have 3 axes (out, in per group, kernel_count), got shape {tuple(weight.shape)}")
+    if not 1 <= len(size) <= 3 or any(extent < 1 for extent in size):
+        raise ValueError(f"dilated_kernel_size must be 1 to 3 positive integers, got {tuple(size)}")
+    expected = (len(size), *weight.shape)
+    if tuple(positions.shape) != expected:
+        raise ValueError(f"positions must have shape {expected} to match the weight, got {tuple(positions.shape)}")
+    if (sigma is not None) != kind.has_sigma:
+        raise ValueError(f"interpolation {name!r} {'needs' if kind.has_sigma else 'takes no'} sigma")
+    if sigma is not None and sigma.shape != positions.shape:
+        raise ValueError(f"sigma must have the shape of positions, {expected}, got {tuple(sigma.shape)}")
