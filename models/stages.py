@@ -1,0 +1,53 @@
+"""Put DCLS layers into the stages of a timm model, with one set of positions and spreads a stage."""
+
+from collections.abc import Iterable
+
+from timm.layers import trunc_normal_
+from torch import nn
+
+import dcls
+
+
+def use_dcls(
+    stages: Iterable[nn.Module], conv_name: str, dilated_kernel_size: int, kernel_count: int, interpolation: str
+) -> None:
+    """Replace the depthwise convolution of every block, in place.
+
+    Args:
+        stages: Modules with ``blocks``; each becomes the owner of the positions its blocks share, as ``stage.shared``.
+        conv_name: Where a block has its ``nn.Conv2d``, e.g. "conv_dw". Blocks without one are left alone.
+        dilated_kernel_size: Extent of the dense kernel.
+        kernel_count: Number of learned elements a channel.
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
+    """
+    for stage in stages:
+        layers = []
+        for block in stage.blocks:
+            if conv_name not in dict(block.named_modules()):
+                continue
+            layer = _dcls_for(block.get_submodule(conv_name), dilated_kernel_size, kernel_count, interpolation)
+            block.set_submodule(conv_name, layer)
+            layers.append(layer)
+        if layers:
+            stage.shared = dcls.share_positions(layers)
+
+
+def _dcls_for(conv: nn.Conv2d, dilated_kernel_size: int, kernel_count: int, interpolation: str) -> dcls.Dcls2d:
+    """A layer with the channels, groups, device and dtype of ``conv``, initialised as the papers' models are."""
+    layer = dcls.Dcls2d(
+        conv.in_channels,
+        conv.out_channels,
+        kernel_count,
+        dilated_kernel_size,
+        padding="same",
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        interpolation=interpolation,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+        dilation=conv.dilation,
+    )
+    trunc_normal_(layer.weight, std=0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
