@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""Train a network on images: alone, or in several processes under torchrun."""
+
+import argparse
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
+from training.config import Config, TrainingConfig, describe_keys
+from training.config_file import load_config
+from training.data import (
+    BatchPlan,
+    count_classes,
+    evaluation_loader,
+    make_loss,
+    make_mixup,
+    open_dataset,
+    plan_batches,
+    preprocessing,
+    training_loader,
+)
+from training.distributed import Processes, join_processes, leave_processes
+from training.errors import UserError, errors_for_people
+from training.evaluation import Numerics, evaluate
+from training.loop import NonFiniteLoss, Recipe, TrainState, train_epoch
+from training.network import describe_network, make_network
+from training.optimization import make_optimizer, make_scheduler
+from training.report import Report
+from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
+
+
+@dataclass
+class Run:
+    """All parts of a run, ready to start."""
+
+    folder: Path
+    processes: Processes
+    train_loader: DataLoader
+    val_loader: DataLoader
+    recipe: Recipe
+    state: TrainState
+    epochs: int
+    description: dict[str, Any]
+    config: Config
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of train.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Sections and keys, with their defaults:\n" + describe_keys(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, type=Path, help="YAML file, e.g. configs/quickstart.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
+    options = parser.parse_args(arguments)
+    with errors_for_people():
+        config = load_config(options.config, options.overrides)
+        folder, resume_from = locate_run(config.checkpoint, options.config)
+        processes = join_processes(config.training.device)
+        try:
+            run = prepare(config, folder, processes)
+            if resume_from is not None:
+                run.state.load(read_checkpoint(resume_from), resume_from)
+            fit(run)
+        finally:
+            leave_processes()
+
+
+def prepare(config: Config, folder: Path, processes: Processes) -> Run:
+    """Build data, network, optimizer and recipe.
+
+    Raises:
+        UserError: something in the configuration, the data or the machine is wrong.
+    """
+    seed_everything(config.training, rank=0)  # the same initial weights in every process
+    batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, processes.world_size)
+    train_set, val_set = open_splits(config, batches, processes)
+    num_classes = count_classes(train_set, val_set, config.model.num_classes)
+    network = make_network(config.model, num_classes)
+    image = preprocessing(config.data, network)
+    train_loader = training_loader(
+        train_set, config.data, config.augmentation, image, batches, processes, config.training.seed
+    )
+    recipe = Recipe(
+        loss=make_loss(config.augmentation),
+        mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
+        numerics=Numerics(processes.device, config.training.precision, config.training.channels_last),
+        accumulation=batches.accumulation,
+        clip_grad=config.optimizer.clip_grad,
+        clip_mode=config.optimizer.clip_mode,
+    )
+    state, epochs = make_state(config, network, recipe, processes, len(train_loader) // batches.accumulation)
+    seed_everything(config.training, rank=processes.rank)  # other mixtures and dropped paths in every process
+    return Run(
+        folder=folder,
+        processes=processes,
+        train_loader=train_loader,
+        val_loader=evaluation_loader(val_set, config.data, image, processes),
+        recipe=recipe,
+        state=state,
+        epochs=epochs,
+        description=describe_network(config.model, num_classes, image),
+        config=config,
+    )
+
+
+def open_splits(config: Config, batches: BatchPlan, processes: Processes) -> tuple[Any, Any]:
+    """The training and the validation split; the first process downloads them before the others look."""
+    open_split = partial(open_dataset, config.data, batch_size=batches.per_process, seed=config.training.seed)
+    with processes.first_process_first():
+        return (
+            open_split(config.data.train_split, is_training=True),
+            open_split(config.data.val_split, is_training=False),
+        )
+
+
+def make_state(
+    config: Config, network: nn.Module, recipe: Recipe, processes: Processes, updates_per_epoch: int
+) -> tuple[TrainState, int]:
+    """Network on its device, averaged weights, optimizer and schedule; and the number of epochs."""
+    training, device = config.training, processes.device
+    network.to(device=device, memory_format=recipe.numerics.memory_format)
+    if training.gradient_checkpointing:
+        network.set_grad_checkpointing()
+    optimizer = make_optimizer(config.optimizer, network)
+    scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
+    ema = None if training.ema_decay is None else ModelEmaV3(network, decay=training.ema_decay)
+    if training.compile:
+        network.compile()
+    forward = network
+    if processes.world_size > 1:
+        forward = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+    scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
+    return TrainState(network, forward, ema, optimizer, scheduler, scaler), epochs
+
+
+def fit(run: Run) -> None:
+    """Train, evaluate and save epoch by epoch, then write the final weights.
+
+    Raises:
+        UserError: the loss is not finite, an image is broken, the disk is full.
+    """
+    state, processes = run.state, run.processes
+    if processes.is_first:
+        write_run_facts(run.folder, run.config, processes)
+    updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
+    report = Report(run.folder, run.config, processes, updates_per_epoch, state.epoch)
+    try:
+        while state.epoch < run.epochs:
+            train_one(run, report)
+        if processes.is_first:
+            averaged = state.ema.module if state.ema is not None else state.network
+            save_weights(run.folder / WEIGHTS, averaged, run.description)
+            report.say(f"finished: best top-1 {state.best_top1:.2f} %, weights in {run.folder / WEIGHTS}")
+    finally:
+        report.close()
+    processes.barrier()
+
+
+def train_one(run: Run, report: Report) -> None:
+    """One epoch: train, evaluate the weights and their average, save, report."""
+    state, epoch = run.state, run.state.epoch
+    report.begin_epoch(epoch)
+    if hasattr(run.train_loader.sampler, "set_epoch"):
+        run.train_loader.sampler.set_epoch(epoch)
+    learning_rate = state.learning_rate
+    try:
+        summary = train_epoch(
+            state,
+            run.train_loader,
+            run.recipe,
+            run.processes,
+            on_update=lambda update, loss: report.update(epoch, update, loss, state.learning_rate),
+        )
+    except NonFiniteLoss as error:
+        last = run.folder / LAST
+        raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
+    row: dict[str, Any] = {
+        "epoch": epoch,
+        "updates": state.updates,
+        "learning_rate": learning_rate,
+        "train_loss": summary.loss,
+        "train_images_per_second": summary.images_per_second,
+    }
+    for prefix, network in (("val", state.network), ("ema", state.ema and state.ema.module)):
+        if network is not None:
+            scores = evaluate(network, run.val_loader, run.processes, run.recipe.numerics)
+            row |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
+    save(run, row)
+    report.epoch(row, state.updates)
+
+
+def save(run: Run, row: dict[str, Any]) -> None:
+    """Write last.pt, and best.pt if the (averaged) weights are the best so far."""
+    state = run.state
+    top1 = row.get("ema_top1", row["val_top1"])
+    is_best = top1 > state.best_top1
+    state.best_top1 = max(top1, state.best_top1)
+    if not run.processes.is_first:
+        return
+    content = {"description": run.description, "config": run.config.model_dump(), "metrics": row, **state.content()}
+    save_checkpoint(run.folder / LAST, content)
+    if is_best:
+        save_checkpoint(run.folder / BEST, content)
+
+
+def seed_everything(training: TrainingConfig, rank: int) -> None:
+    """Seed all generators, and choose deterministic algorithms where they are asked for."""
+    seed = training.seed + rank
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if training.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    elif torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+
+
+if __name__ == "__main__":
+    main()

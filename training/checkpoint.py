@@ -1,0 +1,140 @@
+"""Checkpoint files: written whole or not at all, read without running what is in them.
+
+``last.pt`` and ``best.pt`` hold everything a run needs to continue, and under ``state_dict`` and ``state_dict_ema`` the
+weights where timm's own tools look for them. ``model.safetensors`` holds the weights alone. Both describe the network
+they belong to.
+"""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from training.errors import UserError
+
+FORMAT = 1
+_METADATA_KEY = "dcls_imagenet"
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint; what was at ``path`` stays until the new one is complete on disk.
+
+    Raises:
+        UserError: the disk is full or refuses; the file that was there is unharmed.
+    """
+    _write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+
+
+def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
+    """Write weights as safetensors, with the description of their network as metadata.
+
+    Raises:
+        UserError: as ``save_checkpoint``.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {_METADATA_KEY: json.dumps(description)}
+    _write_whole(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of this project.
+
+    Raises:
+        UserError: the file is missing, damaged, unsafe, or something else.
+    """
+    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this project (format {FORMAT}), so no run can continue from it")
+    return content
+
+
+def read_weights(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]:
+    """Read the weights of a .safetensors file, a checkpoint of this project or timm's, or a plain state dict.
+
+    Args:
+        use_ema: Take the averaged weights where the file has them.
+
+    Raises:
+        UserError: as ``read_checkpoint``.
+    """
+    weights = _read_safely(path, lambda: load_state_dict(str(path), use_ema=use_ema, weights_only=True))
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path} holds no state dict: not all of its entries are tensors")
+    return weights
+
+
+def read_description(path: str | Path) -> dict[str, Any] | None:
+    """What a file of this project says of its network or None for any other file.
+
+    Raises:
+        UserError: as ``read_checkpoint``.
+    """
+    if str(path).endswith(".safetensors"):
+        text = _read_safely(path, lambda: safetensors.safe_open(path, framework="pt").metadata())
+        return json.loads(text[_METADATA_KEY]) if text and _METADATA_KEY in text else None
+    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    return content.get("description") if isinstance(content, dict) else None
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
+    """Load weights that must fit the network exactly.
+
+    Raises:
+        UserError: names or shapes differ.
+    """
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    reshaped = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    problems = [
+        f"{len(names)} {kind}, such as {', '.join(names[:3])}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if names
+    ]
+    if problems:
+        raise UserError(f"{origin} does not fit {type(network).__name__}: {'; '.join(problems)}")
+    network.load_state_dict(weights)
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        kept = "; the one written before is kept" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
+
+
+def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
+    if not Path(path).is_file():
+        raise UserError(f"no checkpoint file {path}")
+    try:
+        return read()
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is damaged, or asks to run code when it is opened; nothing of it was run. Only files of tensors and "
+            f"plain values are read ({_first_line(error)})"
+        ) from None
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} cannot be read as a checkpoint, it may be damaged: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,285 @@
+"""Every key of the configuration, with its type, its one default and its documentation.
+
+The defaults are the recipe of ConvNeXt-T on ImageNet-1k (arXiv:2201.03545), which the DCLS papers train with; a
+configuration file states what differs. ``training.config_file`` reads the files.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+Interpolation = Literal["bilinear", "bicubic", "nearest", "random"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(Section):
+    """Which network."""
+
+    name: str
+    """timm name of the network, one of this project's or any other. Required."""
+    num_classes: Count | None = None
+    """Number of classes; by default that of the data set."""
+    pretrained: bool = False
+    """Start from timm's pretrained weights of this name."""
+    initial_checkpoint: str | None = None
+    """Start from the weights in this file (.pt, .pth or .safetensors)."""
+    drop_rate: Fraction = 0.0
+    """Dropout before the classifier."""
+    drop_path_rate: Fraction = 0.1
+    """Stochastic depth of the last block; earlier blocks have proportionally less."""
+    options: dict[str, Any] = {}
+    """Further arguments of the network's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
+
+
+class DataConfig(Section):
+    """Which images, at which size."""
+
+    dir: str
+    """Folder of the data set: for image folders the one that holds train_split and val_split. Required."""
+    dataset: str = ""
+    """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/..."""
+    download: bool = False
+    """Download the data set into dir if it is missing, where timm can (torch/...)."""
+    train_split: str = "train"
+    """Folder or split to train on; "." is dir itself."""
+    val_split: str = "val"
+    """Folder or split to evaluate on; "." is dir itself."""
+    image_size: Count | None = None
+    """Side of the square input in pixels; by default the network's."""
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Evaluation: side of the centre crop over the resized image's shorter side; by default the network's."""
+    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    """Evaluation: how images are resized; by default the network's."""
+    mean: Channels | None = None
+    """Mean of the three channels, of values in [0, 1]; by default the network's."""
+    std: Channels | None = None
+    """Standard deviation of the three channels; by default the network's."""
+    num_workers: Annotated[int, Field(ge=0)] = 8
+    """Loader processes per training process; 0 loads in the training process itself."""
+    val_batch_size: Count = 128
+    """Images per process and step of the evaluation."""
+
+
+class AugmentationConfig(Section):
+    """How training images and labels are varied, by timm's transforms."""
+
+    crop_scale: Range = [0.08, 1.0]
+    """Smallest and largest area of the random crop, over that of the image."""
+    crop_ratio: Range = [0.75, 4 / 3]
+    """Smallest and largest aspect ratio of the random crop."""
+    interpolation: Interpolation = "bicubic"
+    """How the crop is resized."""
+    horizontal_flip: Fraction = 0.5
+    """Probability of a mirror image."""
+    vertical_flip: Fraction = 0.0
+    """Probability of an upside-down image."""
+    color_jitter: NonNegative = 0.0
+    """Strength of the brightness, contrast and saturation jitter; not together with auto_augment."""
+    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
+    """timm's policy string, such as rand-m9-mstd0.5-inc1 (RandAugment), or null."""
+    random_erasing: Fraction = 0.25
+    """Probability that a rectangle is erased."""
+    random_erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
+    """What the rectangle is filled with: zeros, one random colour, or noise."""
+    random_erasing_count: Count = 1
+    """Most rectangles in an image."""
+    mixup: NonNegative = 0.8
+    """Mixup's alpha; 0 is off."""
+    cutmix: NonNegative = 1.0
+    """CutMix's alpha; 0 is off."""
+    mixup_probability: Fraction = 1.0
+    """Probability that a batch is mixed."""
+    mixup_switch_probability: Fraction = 0.5
+    """Probability of CutMix rather than Mixup where both are on."""
+    mixup_mode: Literal["batch", "pair", "elem"] = "batch"
+    """Draw one mixing weight per batch, pair or image."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of each target spread over all classes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AugmentationConfig":
+        for key in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, key)
+            if not 0 < low <= high:
+                raise ValueError(f"augmentation.{key}: needs 0 < smallest <= largest, got [{low}, {high}]")
+        if self.color_jitter and self.auto_augment:
+            raise ValueError(
+                "augmentation.color_jitter: timm ignores it next to auto_augment; set one of the two to 0 or null"
+            )
+        return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether Mixup or CutMix is on, and targets are soft."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.mixup_probability > 0
+
+
+class OptimizerConfig(Section):
+    """How the weights are updated, by timm's optimizers."""
+
+    name: str = "adamw"
+    """timm's name of the optimizer: adamw, lamb, sgd, ..."""
+    lr: Positive = 4e-3
+    """Peak learning rate, for the global batch as configured; it is not rescaled."""
+    weight_decay: NonNegative = 0.05
+    """Weight decay; biases, other 1-D parameters, positions and spreads have none."""
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=3)] | None = None
+    """Decay of the running means; by default the optimizer's."""
+    eps: Positive | None = 1e-8
+    """Added to the denominator; null for the optimizer's default, or where it has none (sgd)."""
+    momentum: Fraction = 0.9
+    """For optimizers that have one."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Learning rate of a layer over that of the layer after it, or null."""
+    clip_grad: Positive | None = None
+    """Bound on the gradient, see clip_mode, or null."""
+    clip_mode: Literal["norm", "value", "agc"] = "norm"
+    """What is bounded: the global norm, each value, or adaptively per unit."""
+    positions_lr_scale: Positive = 5.0
+    """Learning rate of DCLS positions and spreads over that of the weights."""
+    clamp_positions: bool = False
+    """Move DCLS positions that left their kernel back to its border after every step (first paper: true)."""
+
+
+class ScheduleConfig(Section):
+    """How the learning rate changes, by timm's schedulers."""
+
+    name: Literal["cosine", "tanh", "step", "multistep", "poly", "constant"] = "cosine"
+    """Shape of the decay after the warm-up."""
+    epochs: Count = 280
+    """Length, without the warm-up if warmup_prefix, and without cooldown_epochs."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 20
+    """Epochs of linear warm-up."""
+    warmup_prefix: bool = True
+    """Whether the warm-up comes on top of epochs (300 in all), or replaces their beginning."""
+    warmup_lr: NonNegative = 0.0
+    """Learning rate at the start of the warm-up."""
+    min_lr: NonNegative = 1e-6
+    """Learning rate at the end."""
+    cooldown_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at min_lr after the end."""
+    per_update: bool = True
+    """Change the learning rate at every update, or only at every epoch."""
+    decay_epochs: Positive = 90
+    """step: epochs between two decays."""
+    decay_milestones: list[int] = [90, 180, 270]
+    """multistep: epochs at which the learning rate decays."""
+    decay_rate: Positive = 0.1
+    """step and multistep: factor of a decay; poly: power."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ScheduleConfig":
+        if not self.warmup_prefix and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs; "
+                "set schedule.warmup_prefix: true to add them on top, or fewer"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """Batches, numerics and reproducibility."""
+
+    batch_size: Count = 4096
+    """Images per optimizer step, over all processes: the same optimization on 1, 8 or 32 GPUs."""
+    max_batch_per_process: Count | None = 128
+    """Images a process can hold at once; gradients are accumulated to reach batch_size. Null: no limit."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the forward pass (autocast). Weights, positions and optimizer stay in float32."""
+    channels_last: bool = True
+    """Memory format of images and weights: faster for these networks on GPUs and CPUs."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.9999
+    """Decay per update of the averaged weights, which are evaluated and released too; null for none."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of initial weights, order of images, augmentations and dropped paths."""
+    deterministic: bool = False
+    """Use deterministic algorithms only: the same run twice is the same to the bit, and slower."""
+    device: str | None = None
+    """cuda, cpu, ...; by default a GPU where there is one."""
+
+
+class CheckpointConfig(Section):
+    """Where the run is kept."""
+
+    dir: str = "output"
+    """Folder that holds one folder per run."""
+    name: str | None = None
+    """Name of the run's folder; by default that of the configuration file."""
+    resume: str | None = None
+    """A last.pt or best.pt to continue; "auto": the run's own last.pt if there is one."""
+
+
+class LoggingConfig(Section):
+    """What is reported."""
+
+    every_updates: Count = 50
+    """Updates between two lines of the log."""
+    wandb: Literal["off", "online", "offline"] = "off"
+    """Weights & Biases: off, synchronised, or written to the run's folder only."""
+    wandb_project: str = "dcls"
+    """Its project."""
+    wandb_entity: str | None = None
+    """Its user or team; by default your own."""
+    wandb_group: str | None = None
+    """Its group, to gather the seeds of a row."""
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    model: ModelConfig
+    data: DataConfig
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.schedule.min_lr > self.optimizer.lr:
+            raise ValueError(
+                f"schedule.min_lr: {self.schedule.min_lr} is above optimizer.lr, {self.optimizer.lr}; lower the one or "
+                "raise the other"
+            )
+        if self.model.pretrained and self.model.initial_checkpoint:
+            raise ValueError("model.initial_checkpoint: contradicts model.pretrained: true; remove one of the two")
+        return self
+
+
+def section_types() -> dict[str, type[Section]]:
+    """Name of every section -> its type, in order."""
+    return {name: field.annotation for name, field in Config.model_fields.items()}  # type: ignore[misc]
+
+
+def describe_keys() -> str:
+    """All sections and keys with their defaults and documentation, for ``train.py --help``."""
+    lines = []
+    for section_name, section in section_types().items():
+        lines.append(f"\n{section_name}: {section.__doc__}")
+        for key, field in section.model_fields.items():
+            default = "" if field.is_required() else f" [{_plain(field.default)}]"
+            lines.append(f"  {section_name}.{key}{default}\n      {field.description}")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, (list, dict)) else str(value)

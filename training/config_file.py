@@ -1,0 +1,172 @@
+"""Read a configuration: YAML file over its optional base, command line over both, every error with its origin."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from training.config import Config, section_types
+from training.errors import ConfigError
+
+Keys = tuple[str, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the numbers of its version 1.2: PyYAML reads 4e-3 as a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+class _Settings:
+    """Nested values and, for each key, where it was set last."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origins: dict[Keys, str] = {}
+
+    def set(self, keys: Keys, value: Any, origin: str) -> None:
+        """Set one value; nested mappings are merged, anything else replaces what was there."""
+        target = self.values
+        for depth, key in enumerate(keys[:-1], start=1):
+            self.origins.setdefault(keys[:depth], origin)
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{origin}: {'.'.join(keys[:depth])} is a value, not a group of keys")
+        target[keys[-1]] = value
+        self.origins[keys] = origin
+
+    def origin(self, keys: Sequence[Any]) -> str:
+        """Where the key, or the closest group of keys around it, was set."""
+        for depth in range(len(keys), 0, -1):
+            if tuple(keys[:depth]) in self.origins:
+                return self.origins[tuple(keys[:depth])]
+        return "configuration"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        path: YAML file. Its key ``base`` may name another one, relative to it, which may not have a base itself.
+        overrides: ``section.key=value``, values in YAML.
+
+    Raises:
+        ConfigError: a file is missing or not YAML; a key is unknown, missing, of the wrong type, out of range or in
+            contradiction with another. The message names the key, where it was set, and the nearest valid key.
+    """
+    settings = _Settings()
+    _read_file(Path(path), settings)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"command line: expected section.key=value, got {override!r}")
+        settings.set(tuple(key.split(".")), _parse_value(text, key), "command line")
+    try:
+        return Config.model_validate(settings.values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, settings) for item in error.errors())) from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML text of a resolved configuration, which ``load_config`` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def valid_keys() -> list[str]:
+    """Every ``section.key``."""
+    return [f"{name}.{key}" for name, section in section_types().items() for key in section.model_fields]
+
+
+def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> None:
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path} must hold sections (model:, data:, ...), not a single value")
+    for key_node, value_node in root.value:
+        if key_node.value == "base":
+            if is_base:
+                raise ConfigError(f"{path}:{_line(key_node)}: a base may not have a base itself; only one level is read")
+            _read_file(path.parent / value_node.value, settings, is_base=True)
+    _read_mapping(root, (), path, settings)
+
+
+def _read_mapping(node: yaml.MappingNode, parents: Keys, path: Path, settings: _Settings) -> None:
+    seen: set[str] = set()
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if not parents and key == "base":
+            continue
+        keys, origin = (*parents, key), f"{path}:{_line(key_node)}"
+        if key in seen:
+            raise ConfigError(f"{origin}: {'.'.join(keys)} stands twice; remove one")
+        seen.add(key)
+        if isinstance(value_node, yaml.MappingNode):
+            settings.origins[keys] = origin
+            _read_mapping(value_node, keys, path, settings)
+        elif not parents and value_node.value == "":
+            continue  # a section without keys
+        else:
+            settings.set(keys, _construct(value_node), origin)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def _construct(node: yaml.Node) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def _parse_value(text: str, key: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"command line: the value of {key} is not valid YAML: {error}") from None
+
+
+def _explain(item: Any, settings: _Settings) -> str:
+    """One pydantic error as: origin: key: what is wrong and how to mend it."""
+    keys = tuple(str(part) for part in item["loc"])
+    name = ".".join(keys)
+    if item["type"] == "extra_forbidden":
+        return f"{settings.origin(keys)}: unknown key {name}{_suggestion(name)}"
+    if item["type"] == "missing":
+        return f"{name} is required; set it in the file or on the command line ({name}=...)"
+    if item["type"] == "value_error":  # raised by our own validators, whose message begins with the key
+        message = str(item["ctx"]["error"])
+        return f"{settings.origin(message.partition(':')[0].split('.'))}: {message}"
+    return f"{settings.origin(keys)}: {name}: {item['msg']}, got {item['input']!r}"
+
+
+def _suggestion(name: str) -> str:
+    """The valid key nearest to a wrong one; a key in the wrong section is recognised by its last part."""
+    keys = valid_keys()
+    if "." not in name:
+        near = difflib.get_close_matches(name, [*section_types(), *(k.split(".")[1] for k in keys)], n=1)
+        if near and near[0] not in section_types():
+            near = [key for key in keys if key.endswith("." + near[0])][:1]
+    else:
+        leaf = name.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(name, keys, n=1, cutoff=0.8)
+        near = near or [key for key in keys if key.endswith("." + leaf)][:1]
+        near = near or difflib.get_close_matches(name, keys, n=1)
+    return f"; did you mean {near[0]}?" if near else "; train.py --help lists all keys"

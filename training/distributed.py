@@ -1,0 +1,85 @@
+"""The processes of a run: alone, or several started by torchrun."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from training.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        rank: Index of this process, 0 is the one that writes and reports.
+        world_size: Number of processes.
+        device: Where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes, in place; the tensor may be on any device."""
+        if self.world_size > 1:
+            moved = values.to(self.device)
+            dist.all_reduce(moved)
+            values.copy_(moved)
+        return values
+
+    @contextmanager
+    def first_process_first(self) -> Iterator[None]:
+        """A block that the first process leaves before the others enter, e.g. to download something once."""
+        if not self.is_first:
+            self.barrier()
+        yield
+        if self.is_first:
+            self.barrier()
+
+    def barrier(self) -> None:
+        """Wait for the other processes."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def join_processes(device: str | None = None) -> Processes:
+    """Join the processes that torchrun started (NCCL on GPUs, Gloo on CPUs), or run alone.
+
+    Args:
+        device: "cuda", "cpu", ...; by default a GPU where there is one.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"training.device: {device!r} is not available on this machine; use cpu")
+    try:
+        chosen = torch.device(kind)
+    except RuntimeError:
+        raise ConfigError(f"training.device: {device!r} is not a device; use cuda or cpu") from None
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Processes(rank=0, world_size=1, device=chosen)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Processes(dist.get_rank(), world_size, chosen)
+
+
+def leave_processes() -> None:
+    """Close the connections to the other processes, if any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,30 @@
+"""Errors that a user can mend, shown as one message without a traceback."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """Something outside the code is wrong: a configuration, a file, a folder, a disk. The message names the mend."""
+
+    def message(self) -> str:
+        """The message alone; a data loader's worker wraps it into a traceback of its own."""
+        return str(self).rsplit("UserError: ", 1)[-1].strip()
+
+
+class ConfigError(UserError):
+    """The configuration is wrong. Every process of a run finds the same, so only the first one says it."""
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Turn a ``UserError`` into one message on standard error and exit status 1."""
+    try:
+        yield
+    except UserError as error:
+        rank = int(os.environ.get("RANK", "0"))
+        if rank == 0 or not isinstance(error, ConfigError):
+            print(f"error: {error.message()}", file=sys.stderr, flush=True)
+        sys.exit(1)

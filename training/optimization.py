@@ -1,0 +1,71 @@
+"""From the sections ``optimizer`` and ``schedule`` to timm's optimizers and schedulers, DCLS parameters in their own groups."""
+
+from functools import partial
+from typing import Any
+
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+from torch.optim import Optimizer
+
+import dcls
+from training.config import OptimizerConfig, ScheduleConfig
+from training.errors import UserError
+
+
+def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
+    """A timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
+
+    Raises:
+        UserError: no such optimizer, or it does not take one of the options.
+    """
+    if config.name.lower() not in list_optimizers():
+        raise UserError(f"optimizer.name: timm knows no {config.name!r}, but: {', '.join(list_optimizers())}")
+    options: dict[str, Any] = {"betas": config.betas and tuple(config.betas), "eps": config.eps}
+    try:
+        optimizer = create_optimizer_v2(
+            model,
+            opt=config.name,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            param_group_fn=partial(parameter_groups, config),
+            **{key: value for key, value in options.items() if value is not None},
+        )
+    except TypeError as error:
+        raise UserError(f"optimizer.name: {config.name} does not take one of the options: {error}") from None
+    if config.clamp_positions:
+        dcls.register_clamp_hook(optimizer, model)
+    return optimizer
+
+
+def parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
+    """timm's groups (weight decay, layer decay), with positions and spreads split off."""
+    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    if config.layer_decay is None:
+        groups = param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=exempt)
+    else:
+        groups = param_groups_layer_decay(
+            model, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
+        )
+    return dcls.param_groups(model, groups, lr_scale=config.positions_lr_scale)
+
+
+def make_scheduler(config: ScheduleConfig, optimizer: Optimizer, updates_per_epoch: int) -> tuple[Scheduler, int]:
+    """A timm scheduler and the number of epochs to train, warm-up and cool-down included."""
+    return create_scheduler_v2(
+        optimizer,
+        sched=config.name,
+        num_epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        warmup_prefix=config.warmup_prefix,
+        warmup_lr=config.warmup_lr,
+        min_lr=config.min_lr,
+        cooldown_epochs=config.cooldown_epochs,
+        decay_epochs=config.decay_epochs,
+        decay_milestones=config.decay_milestones,
+        decay_rate=config.decay_rate,
+        step_on_epochs=not config.per_update,
+        updates_per_epoch=updates_per_epoch,
+    )

@@ -1,0 +1,128 @@
+"""What a run tells: the terminal, metrics.csv, metrics.jsonl and Weights & Biases."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from training.config import Config
+from training.distributed import Processes
+
+
+class Report:
+    """Reports of the first process; the others stay silent.
+
+    metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.every_updates`` updates.
+
+    Args:
+        folder: The run's folder.
+        config: The whole configuration, for Weights & Biases.
+        updates_per_epoch: Length of the progress bar.
+        start_epoch: Epochs already done. Rows of later epochs, written by a run that was cut off, are removed.
+    """
+
+    def __init__(
+        self, folder: Path, config: Config, processes: Processes, updates_per_epoch: int, start_epoch: int
+    ) -> None:
+        self.is_first = processes.is_first
+        self.every_updates = config.logging.every_updates
+        self.csv_file, self.jsonl_file = folder / "metrics.csv", folder / "metrics.jsonl"
+        self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_first and sys.stderr.isatty()))
+        self.wandb = None
+        if self.is_first:
+            _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
+            self.wandb = _start_wandb(folder, config)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Start the progress bar of an epoch anew."""
+        self.bar.reset()
+        self.bar.set_description(f"epoch {epoch}")
+
+    def update(self, epoch: int, update: int, loss: float, learning_rate: float) -> None:
+        """After an optimizer step."""
+        self.bar.update()
+        if self.is_first and update % self.every_updates == 0:
+            row = {"epoch": epoch, "update": update, "loss": loss, "learning_rate": learning_rate}
+            self._append_json({"kind": "update", **row})
+            self._to_wandb(row, update)
+            if self.bar.disable:
+                self.say(f"epoch {epoch}  update {update}  loss {loss:.4f}  lr {learning_rate:.3g}")
+
+    def epoch(self, row: dict[str, Any], update: int) -> None:
+        """After an epoch and its evaluation."""
+        if not self.is_first:
+            return
+        is_new = not self.csv_file.exists()
+        with self.csv_file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        self._append_json({"kind": "epoch", **row})
+        self._to_wandb(row, update)
+        self.say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+
+    def say(self, text: str) -> None:
+        """Print a line, above the progress bar where there is one."""
+        if self.is_first:
+            self.bar.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """End the progress bar and finish the Weights & Biases run."""
+        self.bar.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+    def _append_json(self, row: dict[str, Any]) -> None:
+        with self.jsonl_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _to_wandb(self, row: dict[str, Any], update: int) -> None:
+        if self.wandb is not None:
+            self.wandb.log(row, step=update)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
+    """Drop what a run that was cut off had written after its last checkpoint."""
+    if csv_file.exists():
+        with csv_file.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, names = [row for row in reader if int(row["epoch"]) < start], reader.fieldnames or []
+        with csv_file.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=names)
+            writer.writeheader()
+            writer.writerows(rows)
+    if jsonl_file.exists():
+        lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        jsonl_file.write_text("".join(line for line in lines if json.loads(line)["epoch"] < start), encoding="utf-8")
+
+
+def _start_wandb(folder: Path, config: Config) -> Any:
+    """A run that continues under the same id after a restart, or None when switched off."""
+    settings = config.logging
+    if settings.wandb == "off":
+        return None
+    import wandb  # slow to import, and not needed by most
+
+    id_file = folder / "wandb_id"
+    if not id_file.exists():
+        id_file.write_text(wandb.util.generate_id())
+    return wandb.init(
+        mode=settings.wandb,
+        project=settings.wandb_project,
+        entity=settings.wandb_entity,
+        group=settings.wandb_group,
+        name=folder.name,
+        id=id_file.read_text(),
+        resume="allow",
+        dir=folder,
+        config=config.model_dump(),
+    )

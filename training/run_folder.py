@@ -1,0 +1,92 @@
+"""The folder of a run: what was run, on what, and where to continue."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import CheckpointConfig, Config
+from training.config_file import dump_config
+from training.distributed import Processes
+from training.errors import ConfigError, UserError
+
+LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
+
+
+def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
+    """The run's folder, and the checkpoint to continue from if there is one.
+
+    Raises:
+        ConfigError: the folder holds a run already and nothing says to continue it, or the checkpoint is missing.
+    """
+    folder = Path(config.dir) / (config.name or config_file.stem)
+    last = folder / LAST
+    if config.resume == "auto":
+        return folder, last if last.is_file() else None
+    if config.resume is not None:
+        if not Path(config.resume).is_file():
+            raise ConfigError(f"checkpoint.resume: no file {config.resume}")
+        return folder, Path(config.resume)
+    if last.exists() or (folder / "metrics.csv").exists():
+        raise ConfigError(
+            f"checkpoint.name: {folder} holds a run already; continue it with checkpoint.resume=auto, choose another "
+            "checkpoint.name, or remove the folder"
+        )
+    return folder, None
+
+
+def write_run_facts(folder: Path, config: Config, processes: Processes) -> None:
+    """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command).
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        facts = json.dumps(environment(processes), indent=2)
+        (folder / "environment.json").write_text(facts + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
+
+
+def environment(processes: Processes) -> dict[str, Any]:
+    """Versions, commit, hardware and command of this process."""
+    packages = ("torch", "torchvision", "timm", "pillow", "numpy", "dcls-imagenet")
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": platform.platform(),
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": processes.world_size,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, marked if files differ from it; None outside a git checkout."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return result.stdout.strip() or None
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
