@@ -61,9 +61,15 @@ def hat(d: Tensor, s: Tensor | float) -> Tensor:
 
 
 def floor_hat(d: Tensor) -> Tensor:
-    """max(0, 1 - |d|) with the derivative from the right in the position, as floor and remainder give it."""
-    height = torch.where(d > 0, 1 - d, 1 + d)
-    return torch.where((d > -1) & (d <= 1), height, 0.0)
+    """max(0, 1 - |d|), with the derivative from the right in the position, as splitting it into floor and rest gives.
+
+    On the last grid point the derivative is the one from the left: to the right there is nothing but less mass, and an
+    element clamped to that border would not know of the grid points it could go back to.
+    """
+    on_last = d[..., -1:] == 0
+    is_rising = torch.where(on_last, d < 0, d <= 0)
+    has_mass = torch.where(on_last, (d >= -1) & (d < 1), (d > -1) & (d <= 1))
+    return torch.where(has_mass, torch.where(is_rising, 1 + d, 1 - d), 0.0)
 
 
 def gaussian(d: Tensor, s: Tensor) -> Tensor:
@@ -72,8 +78,8 @@ def gaussian(d: Tensor, s: Tensor) -> Tensor:
 
 
 def gaussian_reach(s: Tensor) -> Tensor:
-    """Where the last two grid points differ by 1e6 (too steep to move), or 0.1 % of the mass is left."""
-    return torch.minimum(13.8 * s**2 - 0.5, 3.7 * s)
+    """Where the last two grid points differ by 1000, too steep to move by, or 5 % of the height is left."""
+    return torch.minimum(6.9 * s**2 - 0.5, 2.45 * s)
 
 
 INTERPOLATIONS: dict[str, Interpolation] = {

@@ -1,0 +1,67 @@
+"""Fixtures: small image folders, the tiny configuration that trains on them, and material outside the repository."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two splits of three classes: blobs whose place tells the class, 12 and 5 images each."""
+    return write_image_folder(tmp_path / "images")
+
+
+def write_image_folder(folder: Path, train: int = 12, val: int = 5, size: int = 32) -> Path:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label, name in enumerate(("bottom", "middle", "top")):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 60, (size, size, 3), dtype=np.uint8)
+                pixels[10 * (2 - label) : 10 * (2 - label) + 10] += 150
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, image_folder: Path) -> Callable[..., Path]:
+    """Write a configuration that trains in a second or two; keyword arguments replace sections."""
+
+    def write(**sections: str) -> Path:
+        parts = {
+            "model": "{name: convnext_atto_dcls_gauss, drop_path_rate: 0.0, options: {dims: [8, 8, 16, 16], "
+            "depths: [1, 1, 1, 1], dilated_kernel_size: 5, kernel_count: 3}}",
+            "data": f"{{dir: {image_folder}, image_size: 32, num_workers: 0}}",
+            "augmentation": "{mixup: 0, cutmix: 0}",
+            "optimizer": "{lr: 1e-3}",
+            "schedule": "{epochs: 2, warmup_epochs: 0}",
+            "training": "{batch_size: 12, max_batch_per_process: 6, ema_decay: 0.9, device: cpu}",
+            "checkpoint": f"{{dir: {tmp_path / 'output'}}}",
+            "logging": "{every_updates: 1}",
+        } | sections
+        path = tmp_path / "tiny.yaml"
+        path.write_text("\n".join(f"{name}: {value}" for name, value in parts.items()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def imagenet_sample() -> Path:
+    """1,000 real ImageNet images, one a class, outside this repository: IMAGENET_SAMPLE says where."""
+    folder = os.environ.get("IMAGENET_SAMPLE")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("IMAGENET_SAMPLE is not set to a folder with one image of each ImageNet class")
+    return Path(folder)

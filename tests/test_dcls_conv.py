@@ -1,0 +1,148 @@
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import dcls
+
+LAYERS = {1: (dcls.Dcls1d, nn.Conv1d, F.conv1d), 2: (dcls.Dcls2d, nn.Conv2d, F.conv2d), 3: (dcls.Dcls3d, nn.Conv3d, F.conv3d)}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("ndim", LAYERS)
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(stride=2, padding=2),
+        dict(padding="same"),
+        dict(padding="valid", bias=False),
+        dict(padding=1, groups=2),
+        dict(padding="same", dilation=2),
+    ],
+    ids=str,
+)
+def test_a_layer_is_nn_conv_with_the_dense_kernel(ndim, padding_mode, options) -> None:
+    ours_type, dense_type, _ = LAYERS[ndim]
+    size = (5, 4, 3)[:ndim]
+    ours = ours_type(4, 6, 3, size, padding_mode=padding_mode, **options)
+    dense = dense_type(4, 6, size, padding_mode=padding_mode, **options)
+    with torch.no_grad():
+        dense.weight.copy_(ours.kernel())
+        if ours.bias is not None:
+            dense.bias.copy_(ours.bias)
+    x = torch.randn(2, 4, *(9, 10, 11)[:ndim])
+    torch.testing.assert_close(ours(x), dense(x), rtol=0, atol=0)
+    torch.testing.assert_close(ours(x[0]), dense(x[0]), rtol=0, atol=0)  # without a batch
+
+
+@pytest.mark.parametrize("ndim", LAYERS)
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+def test_every_parameter_gets_a_gradient(ndim, interpolation) -> None:
+    layer = LAYERS[ndim][0](4, 6, 3, 5, groups=2, padding=2, interpolation=interpolation)
+    layer(torch.randn(2, 4, *(6,) * ndim)).square().sum().backward()
+    names = {"weight", "positions", "bias"} | ({"sigma"} if dcls.INTERPOLATIONS[interpolation].has_sigma else set())
+    assert set(dict(layer.named_parameters())) == names
+    assert all(p.grad.abs().sum() > 0 for p in layer.parameters())
+
+
+@pytest.mark.parametrize("ndim", LAYERS)
+def test_shapes_and_initial_values(ndim) -> None:
+    layer = LAYERS[ndim][0](64, 64, 26, 9, groups=16)
+    assert layer.weight.shape == (64, 4, 26)
+    assert layer.positions.shape == layer.sigma.shape == (ndim, 64, 4, 26)
+    assert layer.positions.std().item() == pytest.approx(0.5, rel=0.05)
+    assert torch.all(layer.sigma == torch.tensor(0.23))
+    assert layer.weight.abs().max() <= (4 * 26) ** -0.5
+    dense = LAYERS[ndim][0](64, 64, 26, 2)
+    assert dense.positions.min() >= -1 and dense.positions.max() <= 0, "initial positions lie in the kernel"
+
+
+class SharedPair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
+        self.second = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
+        self.shared = dcls.share_positions([self.first, self.second])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("make", [lambda: dcls.Dcls2d(4, 4, 3, 7, groups=4), SharedPair], ids=["layer", "shared"])
+class TestToolsOfTheEcosystem:
+    x = torch.randn(2, 4, 12, 12)
+
+    def test_compile_from_cold(self, make) -> None:
+        torch.compiler.reset()
+        model = make()
+        expected, gradients = self.run(model)
+        model.zero_grad()
+        got, compiled_gradients = self.run(torch.compile(model, fullgraph=True), model)
+        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(compiled_gradients, gradients, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_export_from_cold(self, make, strict) -> None:
+        model = make()
+        program = torch.export.export(model, (self.x,), strict=strict)
+        torch.testing.assert_close(program.module()(self.x), model(self.x))
+        assert set(program.state_dict) == set(model.state_dict())
+
+    def test_copy_and_pickle(self, make) -> None:
+        model = make()
+        expected = model(self.x)
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
+            assert torch.equal(other(self.x), expected)
+            with torch.no_grad():
+                next(p for n, p in other.named_parameters() if n.endswith("positions")).add_(0.3)
+            assert not torch.equal(other(self.x), expected)
+            assert torch.equal(model(self.x), expected)
+
+    def test_functional_call_replaces_positions(self, make) -> None:
+        model = make()
+        parameters = {n: p.detach() + 0.3 if n.endswith("positions") else p for n, p in model.named_parameters()}
+        got = torch.func.functional_call(model, parameters, (self.x,))
+        assert not torch.allclose(got, model(self.x))
+        model.load_state_dict(parameters)
+        torch.testing.assert_close(got, model(self.x))
+
+    @staticmethod
+    def run(model, owner=None):
+        output = model(TestToolsOfTheEcosystem.x)
+        output.square().sum().backward()
+        return output.detach(), [p.grad.clone() for p in (owner or model).parameters()]
+
+
+@pytest.mark.parametrize(
+    "arguments, options, message",
+    [
+        ((3, 4, 2, 5), dict(groups=2), "in_channels=3 is not divisible by groups=2"),
+        ((4, 3, 2, 5), dict(groups=2), "out_channels=3 is not divisible"),
+        ((4, 4, 0, 5), {}, "kernel_count must be at least 1"),
+        ((4, 4, 2, (5, 5, 5)), {}, "dilated_kernel_size of a Dcls2d must be an integer >= 1 or 2 of them"),
+        ((4, 4, 2, 5), dict(padding="full"), "padding must be integers, 'same' or 'valid'"),
+        ((4, 4, 2, 5), dict(padding="same", stride=2), "padding='same' needs stride 1"),
+        ((4, 4, 2, 5), dict(padding_mode="mirror"), "padding_mode must be one of zeros, reflect"),
+        ((4, 4, 2, 5), dict(interpolation="gauss"), "unknown interpolation 'gauss'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        dcls.Dcls2d(*arguments, **options)
+
+
+def test_repr_names_what_differs_from_the_defaults() -> None:
+    text = repr(dcls.Dcls2d(4, 8, 3, (5, 7), stride=2, groups=4, bias=False))
+    assert text == (
+        "Dcls2d(4, 8, kernel_count=3, dilated_kernel_size=(5, 7), interpolation='gaussian', stride=(2, 2), groups=4, "
+        "bias=False)"
+    )

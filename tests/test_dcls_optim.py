@@ -1,0 +1,73 @@
+import pytest
+import timm
+import torch
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+
+import dcls
+import models  # noqa: F401
+from test_dcls_conv import SharedPair
+
+
+def options_of(groups, parameter):
+    return [{k: v for k, v in g.items() if k != "params"} for g in groups if any(p is parameter for p in g["params"])]
+
+
+def test_each_parameter_is_in_one_group_positions_apart() -> None:
+    model = SharedPair()
+    groups = dcls.param_groups(model, weight_decay=0.05)
+    for name, parameter in model.named_parameters():
+        (options,) = options_of(groups, parameter)
+        if name.startswith("shared"):
+            assert options == {"weight_decay": 0.0, "lr_scale": 5.0}
+        else:
+            assert options == {"weight_decay": 0.0 if name.endswith("bias") else 0.05}
+
+
+def test_scale_multiplies_layer_decay() -> None:
+    model = timm.create_model("convnext_atto_dcls_gauss")
+    base = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5)
+    groups = dcls.param_groups(model, base, lr_scale=5.0)
+    for index in range(4):
+        stage = model.stages[index]
+        (first_block,) = options_of(groups, stage.blocks[0].conv_dw.weight)
+        for parameter in (stage.shared.positions, stage.shared.sigma):
+            (options,) = options_of(groups, parameter)
+            assert options["lr_scale"] == pytest.approx(5 * first_block["lr_scale"])
+            assert options["weight_decay"] == 0
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_groups_carry_lr_where_no_scheduler_applies_scales() -> None:
+    model = SharedPair()
+    optimizer = torch.optim.SGD(dcls.param_groups(model, lr=0.1, lr_scale=3.0), lr=0.1)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        step = 0.3 if name.startswith("shared") else 0.1
+        torch.testing.assert_close(before[name] - p, torch.full_like(p, step))
+
+
+def test_a_model_without_dcls_keeps_its_groups() -> None:
+    model = timm.create_model("convnext_atto")
+    base = param_groups_weight_decay(model, 0.05)
+    assert dcls.param_groups(model, base) == base
+
+
+def test_clamp_hook_follows_every_step_until_removed() -> None:
+    model = SharedPair()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    handle = dcls.register_clamp_hook(optimizer, model)
+    model.shared.positions.grad = torch.full_like(model.shared.positions, -100.0)
+    optimizer.step()
+    assert torch.all(model.shared.positions == 3)
+    handle.remove()
+    optimizer.step()
+    assert torch.all(model.shared.positions == 103)
+
+
+def test_names_of_a_layer_and_of_a_model() -> None:
+    assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5)) == {"positions", "sigma"}
+    assert dcls.position_names(SharedPair()) == {"shared.positions", "shared.sigma"}
+    assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5, interpolation="bilinear")) == {"positions"}

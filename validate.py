@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Evaluate a checkpoint, or pretrained timm weights, on a folder of images."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from training.checkpoint import load_weights, read_description, read_weights
+from training.complexity import count_multiply_adds, count_parameters
+from training.config import DataConfig
+from training.data import check_outputs, evaluation_loader, open_dataset, preprocessing
+from training.distributed import Processes, join_processes, leave_processes
+from training.errors import UserError, errors_for_people
+from training.evaluation import Numerics, Scores, evaluate
+from training.network import create_network
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of validate.py."""
+    options = parse_arguments(arguments)
+    with errors_for_people():
+        processes = join_processes(options.device)
+        try:
+            name, network, image_defaults = load_network(options)
+            scores, input_size = score(network, image_defaults, options, processes)
+            if processes.is_first:
+                weights = options.checkpoint or ("pretrained" if options.pretrained else "random")
+                show({"model": name, "weights": weights, **figures_of(network, scores, input_size)})
+        finally:
+            leave_processes()
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; preprocessing that is not given comes from the checkpoint or the network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", metavar="NAME", help="timm name; a checkpoint of this project knows its own")
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
+    weights.add_argument("--pretrained", action="store_true", help="timm's weights of this name")
+    parser.add_argument("--ema", action=argparse.BooleanOptionalAction, default=True, help="averaged weights if any")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network's constructor")
+    parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
+    parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
+    parser.add_argument("--split", help="folder or split; by default val/ if it is there, else DIR itself")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS")
+    parser.add_argument("--crop-pct", type=float, metavar="FRACTION")
+    parser.add_argument("--interpolation", choices=["bilinear", "bicubic", "nearest"])
+    parser.add_argument("--mean", type=float, nargs=3)
+    parser.add_argument("--std", type=float, nargs=3)
+    parser.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
+    parser.add_argument("--workers", type=int, default=4, help="loader processes [%(default)s]")
+    parser.add_argument("--device", help="cuda or cpu; by default a GPU where there is one")
+    parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args(arguments)
+    if not options.model and not options.checkpoint:
+        parser.error("give --model NAME, --checkpoint FILE or both")
+    return options
+
+
+def load_network(options: argparse.Namespace) -> tuple[str, nn.Module, dict[str, Any]]:
+    """Name and network with its weights, and the preprocessing its checkpoint names (empty for the network's own).
+
+    Raises:
+        UserError: the network is unknown, or the checkpoint unreadable or of another network.
+    """
+    known = (read_description(options.checkpoint) if options.checkpoint else None) or {}
+    if not options.model and not known:
+        raise UserError(f"{options.checkpoint} does not say which network it belongs to; add --model NAME")
+    if options.model and known and options.model != known["name"]:
+        raise UserError(f"{options.checkpoint} holds weights of {known['name']}, not of {options.model}")
+    arguments = dict(known.get("options", {}))
+    if known:
+        arguments["num_classes"] = known["num_classes"]
+    arguments |= dict(parse_option(text) for text in options.option)
+    name = options.model or known["name"]
+    network = create_network(name, pretrained=options.pretrained, **arguments)
+    if options.checkpoint:
+        load_weights(network, read_weights(options.checkpoint, use_ema=options.ema), options.checkpoint)
+    return name, network, known.get("preprocessing", {})
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE, with the value in YAML."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UserError(f"--option: expected KEY=VALUE, got {text!r}")
+    return key, yaml.safe_load(value)
+
+
+def score(
+    network: nn.Module, image_defaults: dict[str, Any], options: argparse.Namespace, processes: Processes
+) -> tuple[Scores, tuple[int, int, int]]:
+    """Evaluate; also returns the input size (C, H, W)."""
+    has_val = not options.dataset and (Path(options.data_dir) / "val").is_dir()
+    data = DataConfig(
+        dir=options.data_dir,
+        dataset=options.dataset,
+        val_split=options.split or ("val" if has_val or options.dataset else "."),
+        image_size=options.image_size or image_defaults.get("input_size", [None])[-1],
+        crop_pct=options.crop_pct or image_defaults.get("crop_pct"),
+        interpolation=options.interpolation or image_defaults.get("interpolation"),
+        mean=options.mean or image_defaults.get("mean"),
+        std=options.std or image_defaults.get("std"),
+        num_workers=options.workers,
+        val_batch_size=options.batch_size,
+    )
+    image = preprocessing(data, network)
+    dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
+    check_outputs(dataset, network.num_classes)
+    numerics = Numerics(processes.device, options.precision, options.channels_last)
+    network.to(device=processes.device, memory_format=numerics.memory_format)
+    loader = evaluation_loader(dataset, data, image, processes)
+    show_progress = processes.is_first and sys.stderr.isatty()
+    return evaluate(network, loader, processes, numerics, show_progress=show_progress), image["input_size"]
+
+
+def figures_of(network: nn.Module, scores: Scores, input_size: tuple[int, int, int]) -> dict[str, Any]:
+    """Scores, size and cost of a network, by name."""
+    return {
+        "image_size": input_size[-1],
+        **asdict(scores),
+        "parameters": count_parameters(network),
+        "multiply_adds": count_multiply_adds(network, input_size),
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print a table for people, and one JSON line for programs."""
+    readable = {
+        "model": figures["model"],
+        "weights": figures["weights"],
+        "top-1": f"{figures['top1']:.2f} %",
+        "top-5": f"{figures['top5']:.2f} %",
+        "loss": f"{figures['loss']:.4f}",
+        "images": f"{figures['num_images']} of {figures['image_size']}x{figures['image_size']} pixels",
+        "parameters": f"{figures['parameters'] / 1e6:.2f} M",
+        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.2f} G",
+        "images/s": f"{figures['images_per_second']:.0f}",
+    }
+    for name, value in readable.items():
+        print(f"{name:<14} {value}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
