@@ -1,0 +1,36 @@
+"""Who may import whom: train, validate, scripts -> training -> models -> dcls -> torch, never back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+ALLOWED = {"dcls": {"dcls"}, "models": {"models", "dcls"}, "training": {"training", "models", "dcls"}}
+OURS = {"dcls", "models", "training", "train", "validate", "scripts", "benchmarks", "tests"}
+
+
+def imported(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_import_downwards_only(package) -> None:
+    for file in (REPOSITORY / package).rglob("*.py"):
+        assert imported(file) & OURS <= ALLOWED[package], file
+
+
+def test_the_layer_library_needs_torch_alone() -> None:
+    import sys
+
+    for file in (REPOSITORY / "dcls").rglob("*.py"):
+        others = imported(file) - {"dcls", "torch"} - sys.stdlib_module_names
+        assert not others, (file, others)
+
+
+def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
+    users = [f.name for f in [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"] if "dcls" in imported(f)]
+    assert users == ["optimization.py"], "parameter groups and step hook, nothing else"

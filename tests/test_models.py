@@ -1,0 +1,193 @@
+"""Every registered name does what timm expects of a model, and has the size of its row of the table."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_model
+from timm.data import resolve_model_data_config
+from timm.models import group_parameters
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
+from timm.utils import ModelEmaV3
+from torch import nn
+
+import dcls
+import models
+
+PARAMETERS = {
+    "convnext_tiny_dcls_bilinear": 28_587_688,
+    "convnext_tiny_dcls_triangle": 28_586_536,
+    "convnext_tiny_dcls_gauss": 28_586_536,
+    "convformer_s18_dcls_bilinear": 26_848_432,
+    "convformer_s18_dcls_triangle": 26_757_808,
+    "convformer_s18_dcls_gauss": 26_757_808,
+}
+NARROW = ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"]
+EXPECTED_KERNELS = {
+    "convnext_tiny_dcls_bilinear": (17, 34, "bilinear_unnormalized"),
+    "convformer_s18_dcls_bilinear": (17, 40, "bilinear"),
+    "convnext_tiny_dcls_triangle": (23, 26, "triangle"),
+    "convformer_s18_dcls_triangle": (23, 26, "triangle"),
+}
+
+
+def dcls_layers(model: nn.Module) -> list[dcls.Dcls2d]:
+    return [module for module in model.modules() if isinstance(module, dcls.Dcls2d)]
+
+
+def test_every_name_is_listed_by_timm() -> None:
+    assert set(PARAMETERS) | set(NARROW) == set(models.NAMES) == set(timm.list_models("*_dcls_*"))
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_size_and_kernels(name) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    if name in PARAMETERS:
+        assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    size, count, interpolation = EXPECTED_KERNELS.get(name, (23, 26, "gaussian"))
+    layers = dcls_layers(model)
+    assert len(layers) == (18 if name in PARAMETERS else 12)
+    for layer in layers:
+        assert layer.dilated_kernel_size == (size, size)
+        assert layer.interpolation == interpolation
+        assert layer.weight.shape == (layer.out_channels, 1, count)
+        assert layer.kernel().shape == (layer.out_channels, 1, size, size)
+    for stage in model.stages:
+        assert len({id(layer.positions) for layer in dcls_layers(stage)}) == 1
+    assert not [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (7, 7) and m.groups > 1]
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_forward_and_backward_reach_every_parameter(name) -> None:
+    model = timm.create_model(name, num_classes=42).train()
+    x = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
+    output = model(x)
+    assert output.shape == (2, 42) and torch.isfinite(output).all()
+    output.mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_default_configuration_names_real_modules(name) -> None:
+    model = timm.create_model(name)
+    config = model.default_cfg
+    assert config["architecture"] == name
+    modules = dict(model.named_modules())
+    assert isinstance(modules[config["first_conv"]], nn.Conv2d)
+    assert isinstance(modules[config["classifier"]], nn.Linear)
+    image = resolve_model_data_config(model)
+    assert image["input_size"] == (3, 224, 224) and image["interpolation"] == "bicubic"
+    assert image["crop_pct"] == (0.875 if name.startswith("convnext") else 1.0)
+    state = model.state_dict()
+    assert config["classifier"] + ".weight" in state and config["first_conv"] + ".weight" in state
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_features(name) -> None:
+    model = timm.create_model(name, features_only=True)
+    features = model(torch.randn(1, 3, 64, 64))
+    assert [f.shape[1] for f in features] == model.feature_info.channels()
+    assert [64 // f.shape[-1] for f in features] == model.feature_info.reduction() == [4, 8, 16, 32]
+    whole = timm.create_model(name)
+    x = torch.randn(1, 3, 64, 64)
+    final, intermediates = whole.forward_intermediates(x)
+    assert [f.shape[1] for f in intermediates] == model.feature_info.channels()
+    assert whole.forward_features(x).shape == final.shape
+
+
+@pytest.mark.parametrize("name", NARROW)
+class TestWhatCreateModelOffers:
+    def test_channels_and_classifier(self, name) -> None:
+        model = timm.create_model(name, in_chans=1, num_classes=7, drop_path_rate=0.5, drop_rate=0.1)
+        x = torch.randn(1, 1, 64, 64)
+        assert model(x).shape == (1, 7)
+        model.reset_classifier(3)
+        assert model(x).shape == (1, 3)
+        model.reset_classifier(0)
+        assert model(x).shape == (1, model.num_features)
+        assert timm.create_model(name, num_classes=0)(torch.randn(1, 3, 64, 64)).ndim == 2
+
+    def test_kernel_overrides(self, name) -> None:
+        model = timm.create_model(name, dilated_kernel_size=9, kernel_count=5, interpolation="bilinear")
+        for layer in dcls_layers(model):
+            assert layer.weight.shape[-1] == 5 and layer.dilated_kernel_size == (9, 9) and layer.sigma is None
+        assert model(torch.randn(1, 3, 48, 80)).shape == (1, 1000)
+        assert timm.create_model(name, dilated_kernel_size=8)(torch.randn(1, 3, 64, 64)).shape == (1, 1000)
+
+    def test_gradient_checkpointing_changes_nothing(self, name) -> None:
+        model = timm.create_model(name)
+        x, gradients = torch.randn(1, 3, 64, 64), []
+        for enable in (False, True):
+            model.set_grad_checkpointing(enable)
+            model.zero_grad()
+            model(x).square().mean().backward()
+            gradients.append([p.grad.clone() for p in model.parameters()])
+        torch.testing.assert_close(*gradients)
+
+    def test_layer_decay_orders_stages_and_keeps_positions_with_the_first_block(self, name) -> None:
+        model = timm.create_model(name)
+        layer_of = group_parameters(model, model.group_matcher(), reverse=True)
+        assert set(layer_of) == {n for n, _ in model.named_parameters()}
+        for index in range(4):
+            blocks = [n for n in layer_of if n.startswith(f"stages.{index}.blocks.0.")]
+            assert layer_of[f"stages.{index}.shared.positions"] == layer_of[blocks[0]]
+        firsts = [layer_of[f"stages.{index}.shared.positions"] for index in range(4)]
+        assert 0 < firsts[0] < firsts[1] < firsts[2] < firsts[3] < max(layer_of.values())
+        assert layer_of["stages.2.blocks.3." + ("conv_dw" if "convnext" in name else "token_mixer.dwconv") + ".weight"]
+        groups = param_groups_layer_decay(model, layer_decay=0.5)
+        assert len({g["lr_scale"] for g in groups}) == max(layer_of.values()) + 1
+        coarse = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+        assert len(set(coarse.values())) == 6
+
+    def test_timms_own_optimizer_factory_does_not_decay_positions(self, name) -> None:
+        model = timm.create_model(name)
+        optimizer = create_optimizer_v2(model, "adamw", lr=1e-3, weight_decay=0.05)
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if any(p is stage.shared.positions or p is stage.shared.sigma for stage in model.stages):
+                    assert group["weight_decay"] == 0
+
+    def test_state_dict_holds_each_tensor_once(self, name, tmp_path) -> None:
+        model = timm.create_model(name).to(memory_format=torch.channels_last)
+        state = model.state_dict()
+        assert len({t.data_ptr() for t in state.values()}) == len(state)
+        assert sum("positions" in key for key in state) == sum("sigma" in key for key in state) == 4
+        save_model(model, str(tmp_path / "model.safetensors"))
+        from safetensors.torch import load_file
+
+        loaded = load_file(tmp_path / "model.safetensors")
+        assert loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+    def test_copies_and_loads_stay_shared(self, name) -> None:
+        model = timm.create_model(name)
+        with torch.device("meta"):
+            empty = timm.create_model(name)
+        empty.load_state_dict(model.state_dict(), assign=True)
+        x = torch.randn(1, 3, 64, 64)
+        for other in (copy.deepcopy(model), empty):
+            for stage in other.stages:
+                assert all(layer.positions is stage.shared.positions for layer in dcls_layers(stage))
+            torch.testing.assert_close(other.eval()(x), model.eval()(x))
+
+    def test_ema_averages_a_shared_set_once(self, name) -> None:
+        model = timm.create_model(name)
+        ema = ModelEmaV3(model, decay=0.9)
+        with torch.no_grad():
+            before = model.stages[0].shared.positions.clone()
+            model.stages[0].shared.positions.add_(1.0)
+        ema.update(model)
+        torch.testing.assert_close(ema.module.stages[0].shared.positions, before + 0.1)
+        assert dcls_layers(ema.module)[0].positions is ema.module.stages[0].shared.positions
+
+
+def test_dense_stride_keeps_resolution() -> None:
+    model = timm.create_model("convnext_atto_dcls_gauss", output_stride=8, features_only=True)
+    assert [f.shape[-1] for f in model(torch.randn(1, 3, 64, 64))] == [16, 8, 8, 8]
+
+
+def test_unknown_interpolation_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown interpolation 'cubic'"):
+        timm.create_model("convnext_atto_dcls_gauss", interpolation="cubic")
