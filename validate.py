@@ -55,7 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mean", type=float, nargs=3)
     parser.add_argument("--std", type=float, nargs=3)
     parser.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
-    parser.add_argument("--workers", type=int, default=4, help="loader processes [%(default)s]")
+    parser.add_argument("--workers", type=int, help="loader processes; by default one a core, at most 8")
     parser.add_argument("--device", help="cuda or cpu; by default a GPU where there is one")
     parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)

@@ -67,8 +67,9 @@ class DataConfig(Section):
     """Mean of the three channels, of values in [0, 1]; by default the network's."""
     std: Channels | None = None
     """Standard deviation of the three channels; by default the network's."""
-    num_workers: Annotated[int, Field(ge=0)] = 8
-    """Loader processes per training process; 0 loads in the training process itself."""
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+    """Loader processes per training process; 0 loads in the training process itself; by default its share of the
+    machine's cores, at most 8."""
     val_batch_size: Count = 128
     """Images per process and step of the evaluation."""
 
@@ -277,9 +278,12 @@ def describe_keys() -> str:
         lines.append(f"\n{section_name}: {section.__doc__}")
         for key, field in section.model_fields.items():
             default = "" if field.is_required() else f" [{_plain(field.default)}]"
-            lines.append(f"  {section_name}.{key}{default}\n      {field.description}")
+            lines.append(f"  {section_name}.{key}{default}\n      {' '.join((field.description or '').split())}")
     return "\n".join(lines)
 
 
 def _plain(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, (list, dict)) else str(value)
+    """As YAML would have it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'

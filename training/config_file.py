@@ -62,6 +62,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             contradiction with another. The message names the key, where it was set, and the nearest valid key.
     """
     settings = _Settings()
+    settings.values = {section: {} for section in section_types()}
     _read_file(Path(path), settings)
     for override in overrides:
         key, separator, text = override.partition("=")

@@ -1,5 +1,6 @@
 """From the sections ``data`` and ``augmentation`` to loaders, mixing and the loss that fits them."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,16 +229,23 @@ def make_loss(augmentation: AugmentationConfig) -> nn.Module:
     return nn.CrossEntropyLoss(label_smoothing=augmentation.label_smoothing)
 
 
+def default_workers() -> int:
+    """This process's share of the cores it may use, between 1 and 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
 def _loader(
     dataset: Any,
     transform: Any,
     order: TrainingOrder | EvaluationOrder,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None,
     processes: Processes,
     seed: int,
     drop_last: bool,
 ) -> DataLoader:
+    num_workers = default_workers() if num_workers is None else num_workers
     iterable = isinstance(dataset, IterableDataset)
     if iterable:
         dataset.transform = transform

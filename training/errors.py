@@ -9,7 +9,7 @@ from contextlib import contextmanager
 class UserError(ValueError):
     """Something outside the code is wrong: a configuration, a file, a folder, a disk. The message names the mend."""
 
-    def message(self) -> str:
+    def one_line(self) -> str:
         """The message alone; a data loader's worker wraps it into a traceback of its own."""
         return str(self).rsplit("UserError: ", 1)[-1].strip()
 
@@ -26,5 +26,5 @@ def errors_for_people() -> Iterator[None]:
     except UserError as error:
         rank = int(os.environ.get("RANK", "0"))
         if rank == 0 or not isinstance(error, ConfigError):
-            print(f"error: {error.message()}", file=sys.stderr, flush=True)
+            print(f"error: {error.one_line()}", file=sys.stderr, flush=True)
         sys.exit(1)

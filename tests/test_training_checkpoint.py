@@ -1,0 +1,125 @@
+import os
+import pickle
+import resource
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import models  # noqa: F401
+from training.checkpoint import (
+    load_weights,
+    read_checkpoint,
+    read_description,
+    read_weights,
+    save_checkpoint,
+    save_weights,
+)
+from training.errors import UserError
+
+SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return timm.create_model("convnext_atto_dcls_gauss", **SMALL)
+
+
+def assert_equal_weights(weights, network) -> None:
+    state = network.state_dict()
+    assert weights.keys() == state.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("layout", ["ours", "safetensors", "plain", "timm", "parallel"])
+def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
+    path = tmp_path / ("weights.safetensors" if layout == "safetensors" else "weights.pt")
+    state = network.to(memory_format=torch.channels_last).state_dict()
+    if layout == "ours":
+        save_checkpoint(path, {"state_dict": state, "description": {"name": "x"}})
+        assert read_description(path) == {"name": "x"}
+    elif layout == "safetensors":
+        save_weights(path, network, {"name": "x", "options": {"dims": [8, 8]}})
+        assert read_description(path) == {"name": "x", "options": {"dims": [8, 8]}}
+    elif layout == "plain":
+        torch.save(state, path)
+        assert read_description(path) is None
+    elif layout == "timm":
+        torch.save({"state_dict": state, "epoch": 3, "arch": "x", "metric": 1.0}, path)
+        assert read_description(path) is None
+    else:
+        torch.save({"module." + name: tensor for name, tensor in state.items()}, path)
+    assert_equal_weights(read_weights(path), network)
+
+
+def test_averaged_weights_are_taken_where_there_are_any(network, tmp_path) -> None:
+    averaged = timm.create_model("convnext_atto_dcls_gauss", **SMALL)
+    save_checkpoint(tmp_path / "a.pt", {"state_dict": network.state_dict(), "state_dict_ema": averaged.state_dict()})
+    assert_equal_weights(read_weights(tmp_path / "a.pt"), averaged)
+    assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=False), network)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("hostile-code-ran",)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Hostile()}, "hostile.pt")
+    Path("raw.pt").write_bytes(pickle.dumps(Hostile()))
+    for read in (read_weights, read_checkpoint, read_description):
+        for name in ("hostile.pt", "raw.pt"):
+            with pytest.raises(UserError, match=f"{name}.*damaged") as error:
+                read(name)
+            assert "\n" not in str(error.value)
+    assert not Path("hostile-code-ran").exists()
+
+
+def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
+    save_checkpoint(tmp_path / "cut.pt", {"state_dict": network.state_dict()})
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:5000])
+    save_weights(tmp_path / "cut.safetensors", network, {})
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "cut.safetensors").read_bytes()[:5000])
+    (tmp_path / "empty.pt").touch()
+    for name in ("cut.pt", "cut.safetensors", "empty.pt"):
+        with pytest.raises(UserError, match=name):
+            read_weights(tmp_path / name)
+    with pytest.raises(UserError, match="no checkpoint file"):
+        read_weights(tmp_path / "nowhere.pt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
+    with pytest.raises(UserError, match="not a checkpoint of this project"):
+        read_checkpoint(tmp_path / "foreign.pt")
+    save_file({"x": torch.ones(1)}, tmp_path / "foreign.safetensors")
+    assert read_description(tmp_path / "foreign.safetensors") is None
+
+
+def test_weights_of_another_network_are_refused_with_what_differs(network) -> None:
+    other = timm.create_model("convnext_atto", **SMALL)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        load_weights(network, other.state_dict(), "file.pt")
+    message = str(error.value)
+    assert message.startswith("file.pt does not fit ConvNeXtDcls: 8 missing, such as stages.0.shared.positions")
+    assert "4 of another shape, such as stages.0.blocks.0.conv_dw.weight (8, 1, 7, 7) instead of (8, 1, 26)" in message
+    assert_equal_weights(before, network)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(network, tmp_path) -> None:
+    """A limit on the size of files makes writing fail as a full disk does."""
+    path, weights = tmp_path / "last.pt", tmp_path / "model.safetensors"
+    save_checkpoint(path, {"state_dict": {"x": torch.ones(3)}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*last.pt: .*; the one written before is kept. Is the disk full"):
+            save_checkpoint(path, {"state_dict": {"x": torch.ones(100_000)}})
+        with pytest.raises(UserError, match=r"cannot write .*model.safetensors"):
+            save_weights(weights, network, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.equal(read_weights(path)["x"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

@@ -1,0 +1,59 @@
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import models  # noqa: F401
+from training.complexity import count_multiply_adds, count_parameters
+from training.distributed import Processes
+from training.evaluation import Numerics, evaluate
+
+ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
+
+
+class FirstPixels(nn.Module):
+    """Logits that lie in the image itself."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, x):
+        return x[:, 0, 0, : self.num_classes]
+
+
+@pytest.mark.parametrize("num_classes", [3, 10])
+def test_scores_are_those_of_all_images_together(num_classes) -> None:
+    images, targets = torch.randn(23, 1, 1, 10), torch.randint(num_classes, (23,))
+    batches = list(zip(images.split(10), targets.split(10), strict=True))
+    scores = evaluate(FirstPixels(num_classes), batches, ALONE, Numerics(ALONE.device, channels_last=False))
+    logits = images[:, 0, 0, :num_classes]
+    rank = (logits > logits.gather(1, targets[:, None])).sum(1)
+    assert scores.top1 == pytest.approx(100 * (rank < 1).float().mean().item())
+    assert scores.top5 == pytest.approx(100 * (rank < 5).float().mean().item())
+    assert scores.loss == pytest.approx(F.cross_entropy(logits, targets).item())
+    assert scores.num_images == 23
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_low_precision_is_close(precision) -> None:
+    network = timm.create_model("convnext_atto_dcls_gauss", num_classes=10).eval()
+    batches = [(torch.randn(4, 3, 64, 64), torch.randint(10, (4,)))]
+    exact = evaluate(network, batches, ALONE, Numerics(ALONE.device))
+    close = evaluate(network, batches, ALONE, Numerics(ALONE.device, precision))
+    assert close.loss == pytest.approx(exact.loss, rel=0.02)
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_multiply_adds_of_known_networks() -> None:
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    assert count_multiply_adds(linear, (3, 2, 2)) == 60
+    assert count_parameters(linear) == 65
+    dense = timm.create_model("convnext_tiny")
+    assert count_multiply_adds(dense, (3, 224, 224)) == pytest.approx(4.47e9, rel=0.01)
+    assert dense.stem[0].weight.device.type == "cpu"
+    gauss = timm.create_model("convnext_tiny_dcls_gauss")
+    pixels = [3 * 96 * 56**2, 3 * 192 * 28**2, 9 * 384 * 14**2, 3 * 768 * 7**2]
+    extra = sum(pixels) * (23**2 - 7**2)
+    assert count_multiply_adds(gauss, (3, 224, 224)) - count_multiply_adds(dense, (3, 224, 224)) == extra

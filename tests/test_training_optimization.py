@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import timm
+import torch
+
+import models  # noqa: F401
+from training.config import OptimizerConfig, ScheduleConfig
+from training.errors import UserError
+from training.optimization import make_optimizer, make_scheduler
+
+
+@pytest.fixture(scope="module")
+def network():
+    return timm.create_model("convnext_atto_dcls_gauss", dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
+
+
+def is_position(network, parameter) -> bool:
+    return any(parameter is p for stage in network.stages for p in stage.shared.parameters())
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
+def test_groups_of_every_optimizer(network, name) -> None:
+    optimizer = make_optimizer(OptimizerConfig(name=name, eps=None if name == "sgd" else 1e-8), network)
+    seen = 0
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            seen += 1
+            positions = is_position(network, parameter)
+            assert group.get("lr_scale", 1.0) == (5.0 if positions else 1.0)
+            assert group["weight_decay"] == (0 if positions or parameter.ndim <= 1 else 0.05)
+    assert seen == len(list(network.parameters()))
+
+
+def test_layer_decay_and_position_scale_multiply(network) -> None:
+    optimizer = make_optimizer(OptimizerConfig(layer_decay=0.5, positions_lr_scale=3.0), network)
+    scales = {is_position(network, p): set() for g in optimizer.param_groups for p in g["params"]}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            scales[is_position(network, parameter)].add(group["lr_scale"])
+    assert scales[True] <= {3 * scale for scale in scales[False]} and len(scales[True]) == 4
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_per_update_schedule_follows_its_formula_in_every_group(network, name) -> None:
+    optimizer = make_optimizer(OptimizerConfig(name=name), network)
+    schedule = ScheduleConfig(epochs=8, warmup_epochs=2, min_lr=1e-5)
+    scheduler, epochs = make_scheduler(schedule, optimizer, updates_per_epoch=5)
+    assert epochs == 10
+    for update in range(50):
+        if update < 10:
+            expected = 4e-3 * update / 10
+        else:
+            expected = 1e-5 + (4e-3 - 1e-5) * (1 + math.cos(math.pi * (update - 10) / 40)) / 2
+        for group in optimizer.param_groups:
+            assert group["lr"] == pytest.approx(expected * group.get("lr_scale", 1.0), abs=1e-12)
+        scheduler.step_update(update + 1)
+        scheduler.step((update + 1) // 5)
+
+
+def test_per_epoch_schedule_with_cooldown(network) -> None:
+    optimizer = make_optimizer(OptimizerConfig(), network)
+    schedule = ScheduleConfig(
+        epochs=10, warmup_epochs=2, warmup_prefix=False, warmup_lr=1e-6, min_lr=1e-5, cooldown_epochs=3, per_update=False
+    )
+    scheduler, epochs = make_scheduler(schedule, optimizer, updates_per_epoch=5)
+    assert epochs == 13
+    for epoch in range(epochs):
+        if epoch < 2:
+            expected = 1e-6 + (4e-3 - 1e-6) * epoch / 2
+        else:
+            expected = 1e-5 + (4e-3 - 1e-5) * (1 + math.cos(math.pi * min(epoch, 10) / 10)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
+        scheduler.step_update(5 * (epoch + 1))
+        scheduler.step(epoch + 1)
+
+
+def test_clamping_is_an_option(network) -> None:
+    for clamp in (False, True):
+        optimizer = make_optimizer(OptimizerConfig(clamp_positions=clamp), network)
+        positions = network.stages[0].shared.positions
+        with torch.no_grad():
+            positions.fill_(40.0)
+        positions.grad = torch.zeros_like(positions)
+        optimizer.step()
+        assert torch.all(positions == (11 if clamp else 40))
+
+
+def test_unknown_optimizers_and_options_are_named(network) -> None:
+    with pytest.raises(UserError, match="optimizer.name: timm knows no 'adamz', but: .*adamw"):
+        make_optimizer(OptimizerConfig(name="adamz"), network)
+    with pytest.raises(UserError, match="optimizer.name: sgd does not take one of the options"):
+        make_optimizer(OptimizerConfig(name="sgd"), network)
