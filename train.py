@@ -34,7 +34,7 @@ from training.data import (
 from training.distributed import Processes, join_processes, leave_processes
 from training.errors import UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
-from training.loop import NonFiniteLoss, Recipe, TrainState, train_epoch
+from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
 from training.network import describe_network, make_network
 from training.optimization import make_optimizer, make_scheduler
 from training.report import Report
@@ -185,7 +185,7 @@ def train_one(run: Run, report: Report) -> None:
             run.processes,
             on_update=lambda update, loss: report.update(epoch, update, loss, state.learning_rate),
         )
-    except NonFiniteLoss as error:
+    except NonFiniteLossError as error:
         last = run.folder / LAST
         raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
     row: dict[str, Any] = {

@@ -45,7 +45,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     weights.add_argument("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
     weights.add_argument("--pretrained", action="store_true", help="timm's weights of this name")
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction, default=True, help="averaged weights if any")
-    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network's constructor")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of the network's constructor"
+    )
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
     parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
     parser.add_argument("--split", help="folder or split; by default val/ if it is there, else DIR itself")

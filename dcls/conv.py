@@ -82,13 +82,11 @@ class DclsNd(PositionOwner):
 
     def kernel(self) -> Tensor:
         """The dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
-        return construct_kernel(
-            self.weight, self.positions, self.sigma, self.dilated_kernel_size, self.interpolation
-        )
+        return construct_kernel(self.weight, self.positions, self.sigma, self.dilated_kernel_size, self.interpolation)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
-        padding = self.padding
+        padding: str | int | tuple[int, ...] = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._padding_amounts(), mode=self.padding_mode)
             padding = 0

@@ -21,24 +21,21 @@ class Interpolation:
     """One row of the table of interpolations.
 
     Attributes:
-        footprint: (d, s) -> weight of the grid points at distance d, same shape as d. s is None without a spread.
+        footprint: (d, s) -> weight of the grid points at distance d; d is (..., X), s is (..., 1).
         reach: s -> how many pixels outside the kernel an element still has usable mass and gradient. Farther out it
-            acts as if it sat there, see ``dcls.kernel.construct_kernel``. A float where there is no spread.
+            acts as if it sat there, see ``dcls.kernel.construct_kernel``.
+        spread_floor: Smallest spread in pixels.
+        has_sigma: Whether the spread is learned, as ``spread_floor + |sigma|``; else it is the floor.
+        initial_sigma: Initial value of sigma, in pixels.
         normalized: Divide each element's footprint by its sum, so that it keeps its full weight near the border.
-        spread_floor: Smallest spread in pixels; None when the spread is not learned.
-        initial_sigma: Initial value of the parameter sigma, whose absolute value adds to the floor.
     """
 
-    footprint: Callable[[Tensor, Tensor | None], Tensor]
-    reach: Callable[[Tensor | None], Tensor | float]
-    normalized: bool = True
-    spread_floor: float | None = None
+    footprint: Callable[[Tensor, Tensor], Tensor]
+    reach: Callable[[Tensor], Tensor]
+    spread_floor: float
+    has_sigma: bool = False
     initial_sigma: float = 0.0
-
-    @property
-    def has_sigma(self) -> bool:
-        """Whether the spread is learned."""
-        return self.spread_floor is not None
+    normalized: bool = True
 
     def spread(self, sigma: Tensor) -> Tensor:
         """Effective spread s = floor + |sigma|, in pixels.
@@ -46,11 +43,10 @@ class Interpolation:
         The derivative at sigma = 0 is +1 and not 0 as for ``Tensor.abs``: a triangle starts at sigma = 0 and would
         never leave it.
         """
-        assert self.spread_floor is not None
         return self.spread_floor + torch.where(sigma < 0, -sigma, sigma)
 
 
-def hat(d: Tensor, s: Tensor | float) -> Tensor:
+def hat(d: Tensor, s: Tensor) -> Tensor:
     """max(0, s - |d|), the triangle (Λ) of half-width s.
 
     ``torch.maximum`` splits the gradient at a tie, which gives the central derivative where the hat touches zero.
@@ -60,7 +56,7 @@ def hat(d: Tensor, s: Tensor | float) -> Tensor:
     return torch.maximum(height, torch.zeros_like(height))
 
 
-def floor_hat(d: Tensor) -> Tensor:
+def floor_hat(d: Tensor, _: Tensor) -> Tensor:
     """max(0, 1 - |d|), with the derivative from the right in the position, as splitting it into floor and rest gives.
 
     On the last grid point the derivative is the one from the left: to the right there is nothing but less mass, and an
@@ -77,17 +73,26 @@ def gaussian(d: Tensor, s: Tensor) -> Tensor:
     return torch.exp(-0.5 * (d / s) ** 2)
 
 
+def hat_reach(s: Tensor) -> Tensor:
+    """Up to where the last but one grid point is touched; from there on the normalised kernel would not change."""
+    return s - 1.0
+
+
+def floor_hat_reach(s: Tensor) -> Tensor:
+    """Just before the mass, which is not normalised, is gone."""
+    return torch.full_like(s, 0.99)
+
+
 def gaussian_reach(s: Tensor) -> Tensor:
     """Where the last two grid points differ by 1000, too steep to move by, or 5 % of the height is left."""
     return torch.minimum(6.9 * s**2 - 0.5, 2.45 * s)
 
 
 INTERPOLATIONS: dict[str, Interpolation] = {
-    "bilinear": Interpolation(lambda d, _: hat(d, 1.0), reach=lambda _: 0.0),
-    # Not normalized, so the mass fades to 0 at one pixel outside; just before that there is still a gradient.
-    "bilinear_unnormalized": Interpolation(lambda d, _: floor_hat(d), reach=lambda _: 0.99, normalized=False),
-    "triangle": Interpolation(hat, reach=lambda s: s - 1.0, spread_floor=1.0, initial_sigma=0.0),
-    "gaussian": Interpolation(gaussian, reach=gaussian_reach, spread_floor=0.27, initial_sigma=0.23),
+    "bilinear": Interpolation(hat, hat_reach, spread_floor=1.0),
+    "bilinear_unnormalized": Interpolation(floor_hat, floor_hat_reach, spread_floor=1.0, normalized=False),
+    "triangle": Interpolation(hat, hat_reach, spread_floor=1.0, has_sigma=True, initial_sigma=0.0),
+    "gaussian": Interpolation(gaussian, gaussian_reach, spread_floor=0.27, has_sigma=True, initial_sigma=0.23),
 }
 
 

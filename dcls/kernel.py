@@ -67,13 +67,13 @@ def construct_kernel(
 def axis_footprint(position: Tensor, sigma: Tensor | None, size: int, kind: Interpolation) -> Tensor:
     """Footprint of every element on one axis: (O, I, N), (O, I, N) or None, X -> (O, I, N, X)."""
     first, last = axis_bounds(size)
-    spread = None if sigma is None else kind.spread(sigma)
+    spread = torch.full_like(position, kind.spread_floor) if sigma is None else kind.spread(sigma)
     with torch.no_grad():
         reach = kind.reach(spread)
         overshoot = position - position.clamp(first - reach, last + reach)
     grid = torch.arange(first, last + 1, device=position.device, dtype=position.dtype)
     distance = grid - (position - overshoot).unsqueeze(-1)
-    return kind.footprint(distance, None if spread is None else spread.unsqueeze(-1))
+    return kind.footprint(distance, spread.unsqueeze(-1))
 
 
 def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tensor:
@@ -87,7 +87,7 @@ def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tens
     # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
     outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
     kernel = (weight.unsqueeze(-1) * outer).mT @ last
-    return kernel.unflatten(-2, [footprint.shape[-1] for footprint in leading])
+    return kernel.reshape(*kernel.shape[:-2], *(footprint.shape[-1] for footprint in footprints))
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[None]:

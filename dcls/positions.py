@@ -62,7 +62,8 @@ class PositionOwner(nn.Module):
                 return tensor.to(result.device)
             return result
 
-        return super()._apply(keep_precision, recurse)
+        super()._apply(keep_precision, recurse)
+        return self
 
 
 class SharedPositions(PositionOwner):
@@ -99,9 +100,8 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     for layer in layers[1:]:
         for name in ("dilated_kernel_size", "interpolation"):
             if getattr(layer, name) != getattr(first, name):
-                raise ValueError(
-                    f"layers that share positions must agree in {name}: {getattr(first, name)} and {getattr(layer, name)}"
-                )
+                values = f"{getattr(first, name)} and {getattr(layer, name)}"
+                raise ValueError(f"layers that share positions must agree in {name}: {values}")
         if layer.positions.shape != first.positions.shape:
             raise ValueError(
                 "layers that share positions must agree in channels, groups and kernel_count: "

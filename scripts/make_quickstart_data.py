@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CLASSES = "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot".split()
+CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot"]
 IMAGES_PER_CLASS = {"train": ("train", 400), "val": ("t10k", 100)}
 
 

@@ -32,5 +32,7 @@ def test_the_layer_library_needs_torch_alone() -> None:
 
 
 def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
-    users = [f.name for f in [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"] if "dcls" in imported(f)]
+    users = [
+        f.name for f in [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"] if "dcls" in imported(f)
+    ]
     assert users == ["optimization.py"], "parameter groups and step hook, nothing else"

@@ -9,7 +9,11 @@ from torch import nn
 
 import dcls
 
-LAYERS = {1: (dcls.Dcls1d, nn.Conv1d, F.conv1d), 2: (dcls.Dcls2d, nn.Conv2d, F.conv2d), 3: (dcls.Dcls3d, nn.Conv3d, F.conv3d)}
+LAYERS = {
+    1: (dcls.Dcls1d, nn.Conv1d, F.conv1d),
+    2: (dcls.Dcls2d, nn.Conv2d, F.conv2d),
+    3: (dcls.Dcls3d, nn.Conv3d, F.conv3d),
+}
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dcls
-from oracle import LAYERS, VERSIONS, axis_order, make_pair
+from benchmarks.reference import LAYERS, VERSIONS, axis_order, make_pair
 
 NORMALIZED = ["bilinear", "triangle", "gaussian"]
 

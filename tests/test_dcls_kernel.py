@@ -16,7 +16,10 @@ def elements(size: tuple[int, ...], interpolation: str, dtype=torch.float64, cou
     weight = torch.randn(3, 2, count, dtype=dtype)
     bounds = [axis_bounds(extent) for extent in size]
     positions = torch.stack(
-        [torch.empty(3, 2, count, dtype=dtype).uniform_(low + 0.05, max(high - 0.05, low + 0.1)) for low, high in bounds]
+        [
+            torch.empty(3, 2, count, dtype=dtype).uniform_(low + 0.05, max(high - 0.05, low + 0.1))
+            for low, high in bounds
+        ]
     )
     sigma = spread * torch.randn_like(positions) if dcls.INTERPOLATIONS[interpolation].has_sigma else None
     return weight, positions, sigma

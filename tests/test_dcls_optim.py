@@ -1,11 +1,11 @@
 import pytest
 import timm
 import torch
+from test_dcls_conv import SharedPair
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 import dcls
 import models  # noqa: F401
-from test_dcls_conv import SharedPair
 
 
 def options_of(groups, parameter):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
+from test_dcls_conv import SharedPair
 
 import dcls
-from test_dcls_conv import SharedPair
 
 
 def test_a_shared_set_stands_once_in_parameters_and_state_dict() -> None:

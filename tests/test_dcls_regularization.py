@@ -1,9 +1,9 @@
 import pytest
 import torch
+from test_dcls_conv import SharedPair
 from torch import nn
 
 import dcls
-from test_dcls_conv import SharedPair
 
 
 def layer_at(*positions: tuple[float, float], dtype=torch.float64) -> dcls.Dcls2d:

@@ -27,8 +27,12 @@ def test_defaults_are_the_recipe_of_the_papers(write) -> None:
 
 
 def test_command_line_over_file_over_base_over_defaults(write) -> None:
-    write("optimizer: {lr: 1e-1, weight_decay: 2e-1}\ntraining: {seed: 5}\nmodel: {options: {kernel_count: 3}}", "b.yaml")
-    path = write(MINIMAL.replace("}", ", options: {dilated_kernel_size: 9}}", 1) + "base: b.yaml\noptimizer:\n  lr: 2e-1\n")
+    write(
+        "optimizer: {lr: 1e-1, weight_decay: 2e-1}\ntraining: {seed: 5}\nmodel: {options: {kernel_count: 3}}", "b.yaml"
+    )
+    path = write(
+        MINIMAL.replace("}", ", options: {dilated_kernel_size: 9}}", 1) + "base: b.yaml\noptimizer:\n  lr: 2e-1\n"
+    )
     config = load_config(path, ["training.seed=7", "model.options.kernel_count=4", "augmentation.auto_augment=null"])
     assert (config.optimizer.lr, config.optimizer.weight_decay, config.optimizer.eps) == (0.2, 0.2, 1e-8)
     assert config.training.seed == 7

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import REPOSITORY
 from timm.loss import SoftTargetCrossEntropy
 
-from conftest import REPOSITORY
 from training.config import AugmentationConfig, DataConfig
 from training.data import (
     BatchPlan,
@@ -26,7 +26,9 @@ from training.distributed import Processes
 from training.errors import UserError
 
 ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
-IMAGE = dict(input_size=(3, 32, 32), interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0, crop_mode="center")
+IMAGE = dict(
+    input_size=(3, 32, 32), interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0, crop_mode="center"
+)
 
 
 def opened(config: DataConfig, split: str = "train", is_training: bool = True):
@@ -64,7 +66,7 @@ def test_image_folder_with_the_whole_augmentation(image_folder) -> None:
     assert images.shape == (6, 3, 32, 32) and targets.dtype == torch.int64
     assert len(loader) == 6
     mixup = make_mixup(AugmentationConfig(), 3, 6)
-    mixed, soft = mixup(images, targets)
+    _, soft = mixup(images, targets)
     assert soft.shape == (6, 3)
     torch.testing.assert_close(soft.sum(1), torch.ones(6))
     assert sum(len(t) for _, t in evaluation_loader(val, data, IMAGE, ALONE)) == 15

@@ -129,8 +129,8 @@ def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
         return read()
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is damaged, or asks to run code when it is opened; nothing of it was run. Only files of tensors and "
-            f"plain values are read ({_first_line(error)})"
+            f"{path} is damaged, or asks to run code when it is opened; nothing of it was run. Only files of tensors "
+            f"and plain values are read ({_first_line(error)})"
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint, it may be damaged: {_first_line(error)}") from None

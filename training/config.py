@@ -140,7 +140,7 @@ class OptimizerConfig(Section):
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=3)] | None = None
     """Decay of the running means; by default the optimizer's."""
     eps: Positive | None = 1e-8
-    """Added to the denominator; null for the optimizer's default, or where it has none (sgd)."""
+    """Added to the denominator, where there is one; null for the optimizer's default."""
     momentum: Fraction = 0.9
     """For optimizers that have one."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -185,7 +185,7 @@ class ScheduleConfig(Section):
     def _consistent(self) -> "ScheduleConfig":
         if not self.warmup_prefix and self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"schedule.warmup_epochs: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs} epochs; "
+                f"schedule.warmup_epochs: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}; "
                 "set schedule.warmup_prefix: true to add them on top, or fewer"
             )
         return self

@@ -101,7 +101,9 @@ def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> Non
     for key_node, value_node in root.value:
         if key_node.value == "base":
             if is_base:
-                raise ConfigError(f"{path}:{_line(key_node)}: a base may not have a base itself; only one level is read")
+                raise ConfigError(
+                    f"{path}:{_line(key_node)}: a base may not have a base itself; only one level is read"
+                )
             _read_file(path.parent / value_node.value, settings, is_base=True)
     _read_mapping(root, (), path, settings)
 

@@ -26,7 +26,7 @@ from training.evaluation import Numerics
 Batch = tuple[Tensor, Tensor]
 
 
-class NonFiniteLoss(UserError):
+class NonFiniteLossError(UserError):
     """The loss is infinite or not a number."""
 
 
@@ -198,7 +198,7 @@ def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[
 def _finite(loss: Tensor, state: TrainState, update: int) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise NonFiniteLoss(
+        raise NonFiniteLossError(
             f"the loss is {value} at update {update} (epoch {state.epoch}), learning rate {state.learning_rate:.3g}; "
             "lower optimizer.lr, lengthen schedule.warmup_epochs or set optimizer.clip_grad"
         )

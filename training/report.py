@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _start_wandb(folder: Path, config: Config) -> Any:
 
     id_file = folder / "wandb_id"
     if not id_file.exists():
-        id_file.write_text(wandb.util.generate_id())
+        id_file.write_text(uuid.uuid4().hex[:8])
     return wandb.init(
         mode=settings.wandb,
         project=settings.wandb_project,

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -95,22 +96,20 @@ class EvaluationOrder(Sampler):
         return iter([(0, index) for index in self.indices])
 
 
-class _random_numbers_of:
-    """Within the block, every global generator starts from (seed, epoch, index); afterwards it is as before."""
-
-    def __init__(self, *key: int) -> None:
-        self.seed = _mix(*key)
-
-    def __enter__(self) -> None:
-        self.states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        random.seed(self.seed)
-        np.random.seed(self.seed % 2**32)
-        torch.default_generator.manual_seed(self.seed)
-
-    def __exit__(self, *_: object) -> None:
-        random.setstate(self.states[0])
-        np.random.set_state(self.states[1])
-        torch.set_rng_state(self.states[2])
+@contextmanager
+def _random_numbers_of(*key: int) -> Iterator[None]:
+    """Within the block, every global generator starts from the key; afterwards it is as it was before."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed = _mix(*key)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def _mix(*values: int) -> int:

@@ -1,4 +1,4 @@
-"""The reference implementation (PyPI package dcls) in this project's conventions, as oracle."""
+"""The reference implementation (PyPI package dcls) in this project's conventions: oracle of tests and benchmarks."""
 
 import logging
 import warnings
@@ -9,7 +9,7 @@ from torch import Tensor
 
 import dcls
 
-logging.getLogger().addHandler(logging.NullHandler())  # or the reference adds one that prints
+logging.getLogger().addHandler(logging.NullHandler())  # without any, the reference's warnings add one that prints
 from DCLS.construct import modules as reference  # noqa: E402
 
 VERSIONS = {"bilinear": "v1", "bilinear_unnormalized": "v0", "triangle": "max", "gaussian": "gauss"}
@@ -54,6 +54,7 @@ def make_pair(
 
 @torch.no_grad()
 def copy_parameters(ours: dcls.DclsNd, theirs: Any) -> None:
+    """Give the reference's layer the parameters of ours."""
     order = axis_order(ours.ndim, ours.interpolation)
     theirs.weight.copy_(ours.weight)
     if ours.bias is not None:

