@@ -54,7 +54,6 @@ def plot_curves(metrics: Path, out: Path) -> None:
     columns = {key: [float(row[key]) for row in rows] for key in rows[0]}
     epochs = [epoch + 1 for epoch in columns["epoch"]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    averaged = "ema_loss" in columns
     for key, label in (
         ("train_loss", "training"),
         ("val_loss", "validation"),
@@ -66,11 +65,12 @@ def plot_curves(metrics: Path, out: Path) -> None:
     for key, label in (("val_top1", "weights"), ("ema_top1", "averaged weights")):
         if key in columns:
             right.plot(epochs, columns[key], label=label)
-    best = max(columns["ema_top1" if averaged else "val_top1"])
+    best = max(columns.get("ema_top1", columns["val_top1"]))
     right.set(xlabel="epoch", ylabel="validation top-1 (%)", title=f"best {best:.1f} %")
     for axes in (left, right):
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
     plt.close(figure)
@@ -111,7 +111,8 @@ def plot_kernels(network: nn.Module, out: Path) -> None:
             axes.axis("off")
         for axes, channel in zip(row, strongest.tolist(), strict=False):
             draw_kernel(axes, layer, kernels[channel].numpy(), channel)
-        row[0].set_title(f"{name}\n{'x'.join(map(str, layer.dilated_kernel_size))}", fontsize=8, loc="left")
+        row[0].set_title(f"{name}, {'x'.join(map(str, layer.dilated_kernel_size))}", fontsize=8, loc="left")
+    figure.suptitle("Strongest kernels; each ring is an element, its radius the learned spread", fontsize=9)
     figure.savefig(out, dpi=150)
     plt.close(figure)
 

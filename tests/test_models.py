@@ -71,7 +71,8 @@ def test_forward_and_backward_reach_every_parameter(name) -> None:
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_default_configuration_names_real_modules(name) -> None:
-    model = timm.create_model(name)
+    with torch.device("meta"):
+        model = timm.create_model(name)
     config = model.default_cfg
     assert config["architecture"] == name
     modules = dict(model.named_modules())
@@ -87,11 +88,11 @@ def test_default_configuration_names_real_modules(name) -> None:
 @pytest.mark.parametrize("name", models.NAMES)
 def test_features(name) -> None:
     model = timm.create_model(name, features_only=True)
-    features = model(torch.randn(1, 3, 64, 64))
+    x = torch.randn(1, 3, 64, 64).to(memory_format=torch.channels_last)
+    features = model(x)
     assert [f.shape[1] for f in features] == model.feature_info.channels()
     assert [64 // f.shape[-1] for f in features] == model.feature_info.reduction() == [4, 8, 16, 32]
     whole = timm.create_model(name)
-    x = torch.randn(1, 3, 64, 64)
     final, intermediates = whole.forward_intermediates(x)
     assert [f.shape[1] for f in intermediates] == model.feature_info.channels()
     assert whole.forward_features(x).shape == final.shape

@@ -38,8 +38,8 @@ class ModelConfig(Section):
     """Start from the weights in this file (.pt, .pth or .safetensors)."""
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
-    drop_path_rate: Fraction = 0.1
-    """Stochastic depth of the last block; earlier blocks have proportionally less."""
+    drop_path_rate: Fraction | None = 0.1
+    """Stochastic depth of the last block, earlier blocks have proportionally less; null for networks without it."""
     options: dict[str, Any] = {}
     """Further arguments of the network's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
 
