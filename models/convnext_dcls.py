@@ -2,34 +2,17 @@
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt, checkpoint_filter_fn
 
-import dcls
-from models.stages import use_dcls
+from models.registration import build, imagenet_cfg
+from models.stages import DclsInStages
 
 
-class ConvNeXtDcls(ConvNeXt):
-    """timm's ConvNeXt whose blocks hold a ``dcls.Dcls2d`` as ``conv_dw``; a stage's blocks share their positions.
+class ConvNeXtDcls(DclsInStages, ConvNeXt):
+    """timm's ConvNeXt whose blocks hold a ``dcls.Dcls2d`` as ``conv_dw``; a stage's blocks share their positions."""
 
-    Args:
-        dilated_kernel_size: Extent of the dense kernels.
-        kernel_count: Learned elements a channel.
-        interpolation: A name of ``dcls.INTERPOLATIONS``.
-        **kwargs: As timm's ``ConvNeXt``.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        dilated_kernel_size: int = 23,
-        kernel_count: int = 26,
-        interpolation: str = "gaussian",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        use_dcls(self.stages, "conv_dw", dilated_kernel_size, kernel_count, interpolation)
+    conv_name = "conv_dw"
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer decay: shared positions count to their stage's first block, the earliest to use them."""
@@ -38,26 +21,9 @@ class ConvNeXtDcls(ConvNeXt):
             matcher["blocks"] = [(r"^stages\.(\d+)\.shared", (0,)), *matcher["blocks"]]
         return matcher
 
-    def no_weight_decay(self) -> set[str]:
-        """Positions and spreads, for timm's own training scripts."""
-        return dcls.position_names(self)
-
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.0",
-        "classifier": "head.fc",
-        "license": "apache-2.0",
-        **kwargs,
-    }
+    return imagenet_cfg(crop_pct=0.875, first_conv="stem.0", classifier="head.fc", **kwargs)
 
 
 default_cfgs = generate_default_cfgs(
@@ -71,14 +37,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> ConvNeXtDcls:
-    return build_model_with_cfg(
-        ConvNeXtDcls,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
-        **{**defaults, **overrides},
-    )
+    return build(ConvNeXtDcls, variant, pretrained, checkpoint_filter_fn, **{**defaults, **overrides})
 
 
 _TINY = dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))

@@ -2,34 +2,17 @@
 
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.metaformer import LayerNorm2dNoBias, MetaFormer, SepConv, checkpoint_filter_fn
 
-import dcls
-from models.stages import use_dcls
+from models.registration import build, imagenet_cfg
+from models.stages import DclsInStages
 
 
-class MetaFormerDcls(MetaFormer):
-    """timm's MetaFormer whose ``SepConv`` mixers hold a ``dcls.Dcls2d`` as ``dwconv``, with shared positions a stage.
+class MetaFormerDcls(DclsInStages, MetaFormer):
+    """timm's MetaFormer whose ``SepConv`` mixers hold a ``dcls.Dcls2d`` as ``dwconv``; a stage shares positions."""
 
-    Args:
-        dilated_kernel_size: Extent of the dense kernels.
-        kernel_count: Learned elements a channel.
-        interpolation: A name of ``dcls.INTERPOLATIONS``.
-        **kwargs: As timm's ``MetaFormer``.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        dilated_kernel_size: int = 23,
-        kernel_count: int = 26,
-        interpolation: str = "gaussian",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        use_dcls(self.stages, "token_mixer.dwconv", dilated_kernel_size, kernel_count, interpolation)
+    conv_name = "token_mixer.dwconv"
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer decay, which timm's MetaFormer lacks: stem, blocks in their order, head.
@@ -43,26 +26,9 @@ class MetaFormerDcls(MetaFormer):
         ]
         return dict(stem=r"^stem", blocks=stage if coarse else fine)
 
-    def no_weight_decay(self) -> set[str]:
-        """Positions and spreads, for timm's own training scripts."""
-        return dcls.position_names(self)
-
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 1.0,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.conv",
-        "classifier": "head.fc.fc2",
-        "license": "apache-2.0",
-        **kwargs,
-    }
+    return imagenet_cfg(crop_pct=1.0, first_conv="stem.conv", classifier="head.fc.fc2", **kwargs)
 
 
 default_cfgs = generate_default_cfgs(
@@ -76,14 +42,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> MetaFormerDcls:
-    return build_model_with_cfg(
-        MetaFormerDcls,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
-        **{**defaults, **overrides},
-    )
+    return build(MetaFormerDcls, variant, pretrained, checkpoint_filter_fn, **{**defaults, **overrides})
 
 
 _CONVFORMER = dict(token_mixers=SepConv, norm_layers=LayerNorm2dNoBias)

@@ -1,11 +1,42 @@
 """Put DCLS layers into the stages of a timm model, with one set of positions and spreads a stage."""
 
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from timm.layers import trunc_normal_
 from torch import nn
 
 import dcls
+
+
+class DclsInStages:
+    """Mixin before a timm model with ``stages`` of ``blocks``: their depthwise convolutions become ``dcls.Dcls2d``.
+
+    Args:
+        *args: As the timm model.
+        dilated_kernel_size: Extent of the dense kernels.
+        kernel_count: Learned elements a channel.
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
+        **kwargs: As the timm model.
+    """
+
+    conv_name: ClassVar[str]
+    """Where a block has its depthwise convolution."""
+
+    def __init__(
+        self,
+        *args: Any,
+        dilated_kernel_size: int = 23,
+        kernel_count: int = 26,
+        interpolation: str = "gaussian",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        use_dcls(self.stages, self.conv_name, dilated_kernel_size, kernel_count, interpolation)
+
+    def no_weight_decay(self) -> set[str]:
+        """Positions and spreads, for timm's own training scripts."""
+        return dcls.position_names(self)
 
 
 def use_dcls(

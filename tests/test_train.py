@@ -1,13 +1,16 @@
 """Whole runs of train.py on small images."""
 
 import csv
+import fcntl
 import json
 import math
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 import torch
@@ -236,13 +239,14 @@ def test_help_lists_sections_and_keys() -> None:
 
 def test_a_terminal_gets_a_progress_bar(tiny_config) -> None:
     controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows, columns
     command = [
         sys.executable,
         REPOSITORY / "train.py",
         "--config",
         tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env=os.environ | {"COLUMNS": "80"})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal)
     output, _ = process.communicate(timeout=300)
     os.close(terminal)
     shown = read_all(controller)

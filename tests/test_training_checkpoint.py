@@ -67,6 +67,7 @@ class Hostile:
         return os.mkdir, ("hostile-code-ran",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Hostile()}, "hostile.pt")

@@ -1,9 +1,13 @@
 """Errors that a user can mend, shown as one message without a traceback."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(ValueError):
@@ -20,11 +24,20 @@ class ConfigError(UserError):
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Turn a ``UserError`` into one message on standard error and exit status 1."""
+    """Turn a ``UserError``, and a full disk, into one message on standard error and exit status 1."""
     try:
         yield
     except UserError as error:
         rank = int(os.environ.get("RANK", "0"))
         if rank == 0 or not isinstance(error, ConfigError):
-            print(f"error: {error.one_line()}", file=sys.stderr, flush=True)
+            _stop(error.one_line())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        _stop(f"cannot write: {error.strerror}; free space and continue with checkpoint.resume=auto")
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(1)
