@@ -199,12 +199,12 @@ def train_one(run: Run, report: Report) -> None:
         if network is not None:
             scores = evaluate(network, run.val_loader, run.processes, run.recipe.numerics)
             row |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
+    report.epoch(row, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
-    report.epoch(row, state.updates)
 
 
 def save(run: Run, row: dict[str, Any]) -> None:
-    """Write last.pt, and best.pt if the (averaged) weights are the best so far."""
+    """Write last.pt, and before it best.pt if the (averaged) weights are the best so far."""
     state = run.state
     top1 = row.get("ema_top1", row["val_top1"])
     is_best = top1 > state.best_top1
@@ -212,9 +212,9 @@ def save(run: Run, row: dict[str, Any]) -> None:
     if not run.processes.is_first:
         return
     content = {"description": run.description, "config": run.config.model_dump(), "metrics": row, **state.content()}
-    save_checkpoint(run.folder / LAST, content)
-    if is_best:
+    if is_best:  # first: a run cut off in between repeats the epoch, and finds it the best again
         save_checkpoint(run.folder / BEST, content)
+    save_checkpoint(run.folder / LAST, content)
 
 
 def seed_everything(training: TrainingConfig, rank: int) -> None:

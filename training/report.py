@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from training.config import Config
 from training.distributed import Processes
+from training.errors import UserError
 
 
 class Report:
@@ -116,14 +117,17 @@ def _start_wandb(folder: Path, config: Config) -> Any:
     id_file = folder / "wandb_id"
     if not id_file.exists():
         id_file.write_text(uuid.uuid4().hex[:8])
-    return wandb.init(
-        mode=settings.wandb,
-        project=settings.wandb_project,
-        entity=settings.wandb_entity,
-        group=settings.wandb_group,
-        name=folder.name,
-        id=id_file.read_text(),
-        resume="allow",
-        dir=folder,
-        config=config.model_dump(),
-    )
+    try:
+        return wandb.init(
+            mode=settings.wandb,
+            project=settings.wandb_project,
+            entity=settings.wandb_entity,
+            group=settings.wandb_group,
+            name=folder.name,
+            id=id_file.read_text(),
+            resume="allow",
+            dir=folder,
+            config=config.model_dump(),
+        )
+    except wandb.Error as error:
+        raise UserError(f"logging.wandb: cannot start the run: {error}; offline needs no connection") from error
