@@ -2,17 +2,16 @@
 """Train a network on images: alone, or in several processes under torchrun."""
 
 import argparse
+import math
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils import ModelEmaV3, distribute_bn
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -37,6 +36,7 @@ from training.evaluation import Numerics, evaluate
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
 from training.network import describe_network, make_network
 from training.optimization import make_optimizer, make_scheduler
+from training.randomness import seed_generators
 from training.report import Report
 from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
 
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run = prepare(config, folder, processes)
             if resume_from is not None:
                 run.state.load(read_checkpoint(resume_from), resume_from)
+            check_same_start(run)
             fit(run)
         finally:
             leave_processes()
@@ -85,7 +86,8 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     Raises:
         UserError: something in the configuration, the data or the machine is wrong.
     """
-    seed_everything(config.training, rank=0)  # the same initial weights in every process
+    choose_algorithms(config.training)
+    seed_generators(config.training.seed)
     batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, processes.world_size)
     train_set, val_set = open_splits(config, batches, processes)
     num_classes = count_classes(train_set, val_set, config.model.num_classes)
@@ -101,9 +103,10 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
         accumulation=batches.accumulation,
         clip_grad=config.optimizer.clip_grad,
         clip_mode=config.optimizer.clip_mode,
+        num_classes=num_classes,
+        seed=config.training.seed,
     )
     state, epochs = make_state(config, network, recipe, processes, len(train_loader) // batches.accumulation)
-    seed_everything(config.training, rank=processes.rank)  # other mixtures and dropped paths in every process
     return Run(
         folder=folder,
         processes=processes,
@@ -139,12 +142,27 @@ def make_state(
     scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
     ema = None if training.ema_decay is None else ModelEmaV3(network, decay=training.ema_decay)
     if training.compile:
-        network.compile()
+        network.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
     forward = network
     if processes.world_size > 1:
         forward = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
     return TrainState(network, forward, ema, optimizer, scheduler, scaler), epochs
+
+
+def check_same_start(run: Run) -> None:
+    """Refuse to train when processes found different checkpoints.
+
+    Raises:
+        UserError: the run's folder is not the same for all processes.
+    """
+    updates = torch.tensor([run.state.updates, run.state.updates**2], dtype=torch.float64)
+    total, squares = run.processes.sum(updates).tolist()
+    if squares * run.processes.world_size != total**2:
+        raise UserError(
+            f"checkpoint.dir: not all processes found the same checkpoint in {run.folder}; it must lie on a disk that "
+            "all nodes share"
+        )
 
 
 def fit(run: Run) -> None:
@@ -174,33 +192,42 @@ def train_one(run: Run, report: Report) -> None:
     """One epoch: train, evaluate the weights and their average, save, report."""
     state, epoch = run.state, run.state.epoch
     report.begin_epoch(epoch)
-    if hasattr(run.train_loader.sampler, "set_epoch"):
-        run.train_loader.sampler.set_epoch(epoch)
-    learning_rate = state.learning_rate
+    for shuffled in (run.train_loader.sampler, run.train_loader.dataset):  # iterable data sets shuffle by themselves
+        if hasattr(shuffled, "set_epoch"):
+            shuffled.set_epoch(epoch)
+    row: dict[str, Any] = {"epoch": epoch, "learning_rate": state.learning_rate}
     try:
-        summary = train_epoch(
-            state,
-            run.train_loader,
-            run.recipe,
-            run.processes,
-            on_update=lambda update, loss: report.update(epoch, update, loss, state.learning_rate),
-        )
+        summary = train_epoch(state, run.train_loader, run.recipe, run.processes, report.update)
+        row |= {
+            "updates": state.updates,
+            "train_loss": summary.loss,
+            "train_images_per_second": summary.images_per_second,
+            **validation_scores(run),
+        }
     except NonFiniteLossError as error:
         last = run.folder / LAST
         raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
-    row: dict[str, Any] = {
-        "epoch": epoch,
-        "updates": state.updates,
-        "learning_rate": learning_rate,
-        "train_loss": summary.loss,
-        "train_images_per_second": summary.images_per_second,
-    }
-    for prefix, network in (("val", state.network), ("ema", state.ema and state.ema.module)):
-        if network is not None:
-            scores = evaluate(network, run.val_loader, run.processes, run.recipe.numerics)
-            row |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
     report.epoch(row, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
+
+
+def validation_scores(run: Run) -> dict[str, float]:
+    """Accuracies and loss of the weights (val_...) and of their average (ema_...).
+
+    Raises:
+        NonFiniteLossError: one of the losses is infinite or not a number.
+    """
+    result: dict[str, float] = {}
+    for prefix, network in (("val", run.state.network), ("ema", run.state.ema and run.state.ema.module)):
+        if network is None:
+            continue
+        if run.processes.world_size > 1:
+            distribute_bn(network, run.processes.world_size, reduce=True)  # or each process would evaluate another one
+        scores = evaluate(network, run.val_loader, run.processes, run.recipe.numerics)
+        if not math.isfinite(scores.loss):
+            raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
+        result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
+    return result
 
 
 def save(run: Run, row: dict[str, Any]) -> None:
@@ -217,18 +244,12 @@ def save(run: Run, row: dict[str, Any]) -> None:
     save_checkpoint(run.folder / LAST, content)
 
 
-def seed_everything(training: TrainingConfig, rank: int) -> None:
-    """Seed all generators, and choose deterministic algorithms where they are asked for."""
-    seed = training.seed + rank
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+def choose_algorithms(training: TrainingConfig) -> None:
+    """Deterministic ones where they are asked for, else the fastest."""
+    torch.use_deterministic_algorithms(training.deterministic)
+    torch.backends.cudnn.benchmark = not training.deterministic
     if training.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    elif torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = True
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 from torch import nn
 
 from training.checkpoint import load_weights, read_description, read_weights
@@ -102,19 +103,19 @@ def score(
 ) -> tuple[Scores, tuple[int, int, int]]:
     """Evaluate; also returns the input size (C, H, W)."""
     has_val = not options.dataset and (Path(options.data_dir) / "val").is_dir()
-    data = DataConfig(
+    data = image_configuration(
         dir=options.data_dir,
         dataset=options.dataset,
         val_split=options.split or ("val" if has_val or options.dataset else "."),
-        image_size=options.image_size or image_defaults.get("input_size", [None])[-1],
-        crop_pct=options.crop_pct or image_defaults.get("crop_pct"),
+        image_size=image_defaults.get("input_size", [None])[-1] if options.image_size is None else options.image_size,
+        crop_pct=image_defaults.get("crop_pct") if options.crop_pct is None else options.crop_pct,
         interpolation=options.interpolation or image_defaults.get("interpolation"),
         mean=options.mean or image_defaults.get("mean"),
         std=options.std or image_defaults.get("std"),
         num_workers=options.workers,
         val_batch_size=options.batch_size,
     )
-    image = preprocessing(data, network)
+    image = preprocessing(data, network, use_test_size=True)
     dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
     check_outputs(dataset, network.num_classes)
     numerics = Numerics(processes.device, options.precision, options.channels_last)
@@ -122,6 +123,21 @@ def score(
     loader = evaluation_loader(dataset, data, image, processes)
     show_progress = processes.is_first and sys.stderr.isatty()
     return evaluate(network, loader, processes, numerics, show_progress=show_progress), image["input_size"]
+
+
+def image_configuration(**values: Any) -> DataConfig:
+    """The values of the command line, checked as those of a configuration file.
+
+    Raises:
+        UserError: one is out of range.
+    """
+    try:
+        return DataConfig(**values)
+    except ValidationError as error:
+        flags = {"num_workers": "workers", "val_batch_size": "batch-size"}
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise UserError(f"--{flags.get(key, key.replace('_', '-'))}: {first['msg']}, got {first['input']}") from None
 
 
 def figures_of(network: nn.Module, scores: Scores, input_size: tuple[int, int, int]) -> dict[str, Any]:
@@ -143,8 +159,8 @@ def show(figures: dict[str, Any]) -> None:
         "top-5": f"{figures['top5']:.2f} %",
         "loss": f"{figures['loss']:.4f}",
         "images": f"{figures['num_images']} of {figures['image_size']}x{figures['image_size']} pixels",
-        "parameters": f"{figures['parameters'] / 1e6:.2f} M",
-        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.2f} G",
+        "parameters": f"{figures['parameters'] / 1e6:.4g} M",
+        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.3g} G",
         "images/s": f"{figures['images_per_second']:.0f}",
     }
     for name, value in readable.items():

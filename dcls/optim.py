@@ -53,8 +53,9 @@ def param_groups(
     positions = {id(p) for name, p in model.named_parameters() if name in names}
     result = []
     for group in _default_groups(model, weight_decay) if groups is None else groups:
-        rest = [p for p in group["params"] if id(p) not in positions]
-        moved = [p for p in group["params"] if id(p) in positions]
+        parameters = list(group["params"])
+        rest = [p for p in parameters if id(p) not in positions]
+        moved = [p for p in parameters if id(p) in positions]
         scale = group.get("lr_scale", 1.0)
         if rest:
             result.append({**group, "params": rest} | _learning_rate(lr, scale))

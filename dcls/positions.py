@@ -85,17 +85,22 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     parent's parameters and state dict, and copies, moves and loads stay shared.
 
     Example:
-        >>> block = nn.Sequential(dcls.Dcls2d(8, 8, 5, 11, padding=5), dcls.Dcls2d(8, 8, 5, 11, padding=5))
-        >>> block.shared = dcls.share_positions(list(block))   # in a module with a forward of its own
+        >>> block = nn.Module()
+        >>> block.convs = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
+        >>> block.shared = dcls.share_positions(list(block.convs))
+        >>> block.convs(torch.randn(1, 8, 16, 16)).shape
+        torch.Size([1, 8, 16, 16])
 
     Args:
         layers: ``DclsNd`` layers of equal channels, groups, kernel_count, dilated_kernel_size and interpolation.
 
     Raises:
-        ValueError: no layer is given, or they differ in one of these.
+        ValueError: no layer is given, they differ in one of these, or one shares its positions already.
     """
     if not layers:
         raise ValueError("share_positions needs at least one layer")
+    if not all(layer.owns_positions for layer in layers):
+        raise ValueError("a layer that shares positions already cannot share others")
     first = layers[0]
     for layer in layers[1:]:
         for name in ("dilated_kernel_size", "interpolation"):

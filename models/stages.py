@@ -35,8 +35,9 @@ class DclsInStages:
         use_dcls(self.stages, self.conv_name, dilated_kernel_size, kernel_count, interpolation)
 
     def no_weight_decay(self) -> set[str]:
-        """Positions and spreads, for timm's own training scripts."""
-        return dcls.position_names(self)
+        """Positions and spreads, beside what the timm model names, for timm's own training scripts."""
+        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
+        return inherited | dcls.position_names(self)
 
 
 def use_dcls(
@@ -64,7 +65,8 @@ def use_dcls(
 
 
 def _dcls_for(conv: nn.Conv2d, dilated_kernel_size: int, kernel_count: int, interpolation: str) -> dcls.Dcls2d:
-    """A layer with the channels, groups, device and dtype of ``conv``, initialised as the papers' models are."""
+    """A layer with channels, groups, dilation, device and dtype of ``conv``, initialised as in the papers' models."""
+    assert conv.stride == (1, 1) and conv.padding_mode == "zeros"
     layer = dcls.Dcls2d(
         conv.in_channels,
         conv.out_channels,

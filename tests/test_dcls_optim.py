@@ -49,6 +49,12 @@ def test_groups_carry_lr_where_no_scheduler_applies_scales() -> None:
         torch.testing.assert_close(before[name] - p, torch.full_like(p, step))
 
 
+def test_groups_may_be_generators() -> None:
+    model = SharedPair()
+    groups = dcls.param_groups(model, [{"params": model.parameters(), "weight_decay": 0.1}])
+    assert [len(g["params"]) for g in groups] == [4, 2]
+
+
 def test_a_model_without_dcls_keeps_its_groups() -> None:
     model = timm.create_model("convnext_atto")
     base = param_groups_weight_decay(model, 0.05)

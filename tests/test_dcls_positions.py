@@ -82,5 +82,8 @@ def test_layers_that_do_not_match_are_refused() -> None:
         dcls.share_positions([first, dcls.Dcls2d(4, 4, 3, 7, groups=4, interpolation="bilinear")])
     with pytest.raises(ValueError, match="channels, groups and kernel_count"):
         dcls.share_positions([first, dcls.Dcls2d(4, 4, 5, 7, groups=4)])
+    dcls.share_positions([first])
+    with pytest.raises(ValueError, match="shares positions already"):
+        dcls.share_positions([first])
     with pytest.raises(ValueError, match="at least one layer"):
         dcls.share_positions([])

@@ -7,6 +7,7 @@ import math
 import os
 import pty
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -103,11 +104,14 @@ def test_a_changed_learning_rate_holds_after_resuming(tiny_config, tmp_path) -> 
 
 
 def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
-    augmentation = "{mixup: 0, cutmix: 0, auto_augment: rand-m9-mstd0.5-inc1, random_erasing: 0.25}"
-    config = tiny_config(augmentation=augmentation)
+    augmentation = "{}"  # all of the recipe's: the batches of 6 are the same, whichever process has them
+    model = (
+        "{name: convnext_atto_dcls_gauss, drop_path_rate: 0.3, options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}}"
+    )
+    training = "{batch_size: 24, max_batch_per_process: 6, ema_decay: 0.9, device: cpu}"
+    config = tiny_config(augmentation=augmentation, model=model, training=training)
     for processes in (1, 2):
-        # 12 images: two steps of 6 in one process, one of 6 in each of two; and two of 3 where accumulating
-        limit = "training.max_batch_per_process=3" if processes == 2 else "training.max_batch_per_process=6"
+        limit = "training.seed=3"
         result = run_script("train.py", "--config", config, f"checkpoint.name=p{processes}", limit, processes=processes)
         assert result.returncode == 0, result.stderr
     one, two = (tmp_path / "output" / name for name in ("p1", "p2"))
@@ -170,6 +174,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny_conf
     "overrides, message",
     [
         (["model.name=convnext_tiny_dcls_gaus"], "error: model.name: no architecture 'convnext_tiny_dcls_gaus'.*did you mean convnext_tiny_dcls_gauss"),
+        (["model.options.drop_rate=0.3"], "error: command line: model.options.drop_rate: set model.drop_rate"),
+        (["optimizer.options.speed=3"], "error: optimizer.options: adamw cannot be built: .*speed"),
         (["model.options.kernel_cuont=3"], "error: model.options: .*kernel_cuont"),
         (["model.options.interpolation=cubic"], "error: model.options: .*unknown interpolation 'cubic'"),
         (["model.pretrained=true"], "error: model.pretrained: there are no pretrained weights for convnext_atto_dcls_gauss"),
@@ -202,6 +208,25 @@ def test_a_finished_run_is_not_overwritten(tiny_config, tmp_path, capsys) -> Non
         train.main(["--config", config])
     assert "holds a run already; continue it with checkpoint.resume=auto" in capsys.readouterr().err
     assert (tmp_path / "output" / "tiny" / "metrics.csv").read_text() == before
+
+
+def test_a_full_disk_ends_with_one_message_and_harms_nothing(tiny_config, tmp_path, capsys) -> None:
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    train.main(["--config", config])
+    folder = tmp_path / "output" / "tiny"
+    before = {name: (folder / name).read_bytes() for name in ("last.pt", "best.pt", "model.safetensors")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # a larger file fails as on a full disk
+    try:
+        with pytest.raises(SystemExit):
+            train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = capsys.readouterr().err
+    assert re.fullmatch(r"error: cannot write .*\.pt: .*the one written before is kept. Is the disk full\?\n", message)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"])
+    assert [row["epoch"] for row in rows(folder)] == ["0", "1"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -34,7 +34,7 @@ def assert_equal_weights(weights, network) -> None:
     assert all(torch.equal(weights[name], tensor) for name, tensor in state.items())
 
 
-@pytest.mark.parametrize("layout", ["ours", "safetensors", "plain", "timm", "parallel"])
+@pytest.mark.parametrize("layout", ["ours", "safetensors", "plain", "legacy", "timm", "parallel"])
 def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
     path = tmp_path / ("weights.safetensors" if layout == "safetensors" else "weights.pt")
     state = network.to(memory_format=torch.channels_last).state_dict()
@@ -46,6 +46,9 @@ def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
         assert read_description(path) == {"name": "x", "options": {"dims": [8, 8]}}
     elif layout == "plain":
         torch.save(state, path)
+        assert read_description(path) is None
+    elif layout == "legacy":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
         assert read_description(path) is None
     elif layout == "timm":
         torch.save({"state_dict": state, "epoch": 3, "arch": "x", "metric": 1.0}, path)
@@ -91,6 +94,9 @@ def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
             read_weights(tmp_path / name)
     with pytest.raises(UserError, match="no checkpoint file"):
         read_weights(tmp_path / "nowhere.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="list.pt"):
+        read_weights(tmp_path / "list.pt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
     with pytest.raises(UserError, match="not a checkpoint of this project"):
         read_checkpoint(tmp_path / "foreign.pt")

@@ -43,7 +43,6 @@ def opened(config: DataConfig, split: str = "train", is_training: bool = True):
         ((4096, 128, 1), (128, 32)),
         ((4096, None, 1), (4096, 1)),
         ((24, 5, 2), (4, 3)),
-        ((7, 3, 1), (1, 7)),
     ],
 )
 def test_a_global_batch_is_divided_exactly(arguments, expected) -> None:
@@ -55,6 +54,10 @@ def test_a_global_batch_is_divided_exactly(arguments, expected) -> None:
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match="training.batch_size: 10 images cannot be divided over 3 processes"):
         plan_batches(10, None, 3)
+    with pytest.raises(
+        UserError, match="training.batch_size: 127 images a process only divide into 127 batches of 1, far"
+    ):
+        plan_batches(254, 64, 2)
 
 
 def test_image_folder_with_the_whole_augmentation(image_folder) -> None:
@@ -158,9 +161,16 @@ def test_webdataset_shards(tmp_path) -> None:
     loader = training_loader(train, data, AugmentationConfig(), IMAGE, BatchPlan(8, 4, 2), ALONE, seed=0)
     images, targets = next(iter(loader))
     assert images.shape == (4, 3, 32, 32) and targets.max() < 10
-    assert sorted(t for _, ts in evaluation_loader(val, data, IMAGE, ALONE) for t in ts.tolist()) == sorted(
-        label for label in range(10) for _ in range(2)
-    )
+    expected = sorted(label for label in range(10) for _ in range(2))
+    for world_size, num_workers in ((1, 0), (1, 3), (2, 0), (3, 2)):
+        data = DataConfig(dir=str(tmp_path), dataset="wds/quickstart", num_workers=num_workers)
+        seen = []
+        for rank in range(world_size):
+            processes = Processes(rank, world_size, torch.device("cpu"))
+            loader = evaluation_loader(opened(data, "val", False), data, IMAGE, processes)
+            assert len(loader.dataset) == 20
+            seen += [t for _, ts in loader for t in ts.tolist()]
+        assert sorted(seen) == expected, (world_size, num_workers)
 
 
 def write_shards(folder) -> None:

@@ -3,6 +3,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import models  # noqa: F401
 from training.complexity import count_multiply_adds, count_parameters
@@ -26,8 +27,8 @@ class FirstPixels(nn.Module):
 @pytest.mark.parametrize("num_classes", [3, 10])
 def test_scores_are_those_of_all_images_together(num_classes) -> None:
     images, targets = torch.randn(23, 1, 1, 10), torch.randint(num_classes, (23,))
-    batches = list(zip(images.split(10), targets.split(10), strict=True))
-    scores = evaluate(FirstPixels(num_classes), batches, ALONE, Numerics(ALONE.device, channels_last=False))
+    loader = DataLoader(TensorDataset(images, targets), batch_size=10)
+    scores = evaluate(FirstPixels(num_classes), loader, ALONE, Numerics(ALONE.device, channels_last=False))
     logits = images[:, 0, 0, :num_classes]
     rank = (logits > logits.gather(1, targets[:, None])).sum(1)
     assert scores.top1 == pytest.approx(100 * (rank < 1).float().mean().item())
@@ -39,9 +40,9 @@ def test_scores_are_those_of_all_images_together(num_classes) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_is_close(precision) -> None:
     network = timm.create_model("convnext_atto_dcls_gauss", num_classes=10).eval()
-    batches = [(torch.randn(4, 3, 64, 64), torch.randint(10, (4,)))]
-    exact = evaluate(network, batches, ALONE, Numerics(ALONE.device))
-    close = evaluate(network, batches, ALONE, Numerics(ALONE.device, precision))
+    loader = DataLoader(TensorDataset(torch.randn(4, 3, 64, 64), torch.randint(10, (4,))), batch_size=4)
+    exact = evaluate(network, loader, ALONE, Numerics(ALONE.device))
+    close = evaluate(network, loader, ALONE, Numerics(ALONE.device, precision))
     assert close.loss == pytest.approx(exact.loss, rel=0.02)
     assert all(p.dtype == torch.float32 for p in network.parameters())
 

@@ -6,21 +6,24 @@ they belong to.
 """
 
 import json
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from zipfile import is_zipfile
 
-import safetensors
 import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from training.errors import UserError
+from training.files import write_whole
 
 FORMAT = 1
+# What torch, timm and safetensors raise for files that are damaged or something else.
+_UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, SafetensorError)
 _METADATA_KEY = "dcls_imagenet"
 
 
@@ -30,7 +33,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         UserError: the disk is full or refuses; the file that was there is unharmed.
     """
-    _write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+    write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
 def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
@@ -41,7 +44,7 @@ def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) ->
     """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps(description)}
-    _write_whole(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
+    write_whole(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -78,9 +81,9 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
         UserError: as ``read_checkpoint``.
     """
     if str(path).endswith(".safetensors"):
-        text = _read_safely(path, lambda: safetensors.safe_open(path, framework="pt").metadata())
+        text = _read_safely(path, lambda: safe_open(path, framework="pt").metadata())
         return json.loads(text[_METADATA_KEY]) if text and _METADATA_KEY in text else None
-    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path)))
     return content.get("description") if isinstance(content, dict) else None
 
 
@@ -108,20 +111,6 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | P
     network.load_state_dict(weights)
 
 
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        kept = "; the one written before is kept" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
-
-
 def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
     if not Path(path).is_file():
         raise UserError(f"no checkpoint file {path}")
@@ -132,7 +121,7 @@ def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
             f"{path} is damaged, or asks to run code when it is opened; nothing of it was run. Only files of tensors "
             f"and plain values are read ({_first_line(error)})"
         ) from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} cannot be read as a checkpoint, it may be damaged: {_first_line(error)}") from None
 
 

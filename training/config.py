@@ -43,6 +43,12 @@ class ModelConfig(Section):
     options: dict[str, Any] = {}
     """Further arguments of the network's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelConfig":
+        for key in self.options.keys() & {*type(self).model_fields, "checkpoint_path"}:
+            raise ValueError(f"model.options.{key}: set model.{key.replace('checkpoint_path', 'initial_checkpoint')}")
+        return self
+
 
 class DataConfig(Section):
     """Which images, at which size."""
@@ -143,6 +149,8 @@ class OptimizerConfig(Section):
     """Added to the denominator, where there is one; null for the optimizer's default."""
     momentum: Fraction = 0.9
     """For optimizers that have one."""
+    options: dict[str, Any] = {}
+    """Further arguments of the optimizer, such as max_grad_norm, by which LAMB clips (1.0) whatever clip_grad says."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Learning rate of a layer over that of the layer after it, or null."""
     clip_grad: Positive | None = None

@@ -32,7 +32,11 @@ class _Settings:
         self.origins: dict[Keys, str] = {}
 
     def set(self, keys: Keys, value: Any, origin: str) -> None:
-        """Set one value; nested mappings are merged, anything else replaces what was there."""
+        """Set one value; mappings are merged into what was there, anything else replaces it."""
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                self.set((*keys, str(key)), inner, origin)
+            return
         target = self.values
         for depth, key in enumerate(keys[:-1], start=1):
             self.origins.setdefault(keys[:depth], origin)
@@ -104,6 +108,8 @@ def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> Non
                 raise ConfigError(
                     f"{path}:{_line(key_node)}: a base may not have a base itself; only one level is read"
                 )
+            if not isinstance(value_node, yaml.ScalarNode):
+                raise ConfigError(f"{path}:{_line(key_node)}: base must be the name of one file")
             _read_file(path.parent / value_node.value, settings, is_base=True)
     _read_mapping(root, (), path, settings)
 

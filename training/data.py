@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.config import AugmentationConfig, DataConfig
 from training.distributed import Processes
 from training.errors import UserError
-from training.samples import EvaluationOrder, Samples, TrainingOrder
+from training.randomness import mix
+from training.samples import EvaluationOrder, IterableShare, Samples, TrainingOrder
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
     """Divide a global batch over processes, accumulating as few steps as ``max_per_process`` allows.
 
     Raises:
-        UserError: it does not divide evenly.
+        UserError: it does not divide evenly, or only into tiny batches.
     """
     if batch_size % world_size:
         raise UserError(
@@ -42,6 +43,12 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
     accumulation = -(-share // (max_per_process or share))
     while share % accumulation:
         accumulation += 1
+    if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
+        raise UserError(
+            f"training.batch_size: {share} images a process only divide into {accumulation} batches of "
+            f"{share // accumulation}, far below training.max_batch_per_process, {max_per_process}; use a batch_size "
+            "with more divisors"
+        )
     return BatchPlan(batch_size, share // accumulation, accumulation)
 
 
@@ -131,8 +138,13 @@ def check_outputs(dataset: Any, num_outputs: int) -> None:
         raise UserError(f"the data set has {len(names)} classes and the network {num_outputs} outputs")
 
 
-def preprocessing(config: DataConfig, model: nn.Module) -> dict[str, Any]:
-    """Input size, crop, interpolation, mean and std: as configured, else as the network's own configuration."""
+def preprocessing(config: DataConfig, model: nn.Module, *, use_test_size: bool = False) -> dict[str, Any]:
+    """Input size, crop, interpolation, mean and std: as configured, else as the network's own configuration.
+
+    Args:
+        use_test_size: Prefer the size and crop that timm evaluates the network's pretrained weights with, where they
+            differ from those of its training.
+    """
     wanted = dict(
         img_size=config.image_size,
         crop_pct=config.crop_pct,
@@ -140,7 +152,9 @@ def preprocessing(config: DataConfig, model: nn.Module) -> dict[str, Any]:
         mean=config.mean,
         std=config.std,
     )
-    return resolve_data_config({k: v for k, v in wanted.items() if v is not None}, model=model)
+    return resolve_data_config(
+        {k: v for k, v in wanted.items() if v is not None}, model=model, use_test_size=use_test_size
+    )
 
 
 def training_loader(
@@ -194,6 +208,8 @@ def evaluation_loader(dataset: Any, data: DataConfig, image: dict[str, Any], pro
         crop_pct=image["crop_pct"],
         crop_mode=image["crop_mode"],
     )
+    if isinstance(dataset, IterableDataset):
+        dataset = IterableShare(dataset, processes.rank, processes.world_size)
     order = EvaluationOrder(len(dataset), processes.rank, processes.world_size)
     return _loader(dataset, transform, order, data.val_batch_size, data.num_workers, processes, seed=0, drop_last=False)
 
@@ -248,7 +264,7 @@ def _loader(
     num_workers = default_workers() if num_workers is None else num_workers
     iterable = isinstance(dataset, IterableDataset)
     if iterable:
-        dataset.transform = transform
+        getattr(dataset, "source", dataset).transform = transform
         dataset.set_loader_cfg(num_workers=num_workers)
     return DataLoader(
         dataset if iterable else Samples(dataset, transform, seed),
@@ -258,5 +274,5 @@ def _loader(
         pin_memory=processes.device.type == "cuda",
         drop_last=drop_last,
         persistent_workers=num_workers > 0,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(mix(seed, processes.rank)),
     )

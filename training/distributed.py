@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from training.errors import ConfigError
+
+_FINISHED: list[dist.Work] = []
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ class Processes:
     def barrier(self) -> None:
         """Wait for the other processes."""
         if self.world_size > 1:
-            dist.barrier()
+            work = dist.barrier(async_op=True)
+            work.wait()
+            # With torch 2.11, Gloo's thread and the end of the process can wait for each other for ever (mutex against
+            # GIL) when that thread is the last to hold a finished operation. Holding it here leaves it nothing to free.
+            _FINISHED.append(work)
 
 
 def join_processes(device: str | None = None) -> Processes:
@@ -75,7 +82,8 @@ def join_processes(device: str | None = None) -> Processes:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    # Others may wait long for the first process, which downloads data or lists a large folder.
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=1))
     return Processes(dist.get_rank(), world_size, chosen)
 
 

@@ -28,16 +28,19 @@ def errors_for_people() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        rank = int(os.environ.get("RANK", "0"))
-        if rank == 0 or not isinstance(error, ConfigError):
-            _stop(error.one_line())
-        sys.exit(1)
+        is_first = os.environ.get("RANK", "0") == "0"
+        _stop(error.one_line() if is_first or not isinstance(error, ConfigError) else None)
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
         _stop(f"cannot write: {error.strerror}; free space and continue with checkpoint.resume=auto")
 
 
-def _stop(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+def _stop(message: str | None) -> NoReturn:
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # An orderly end would wait for the other processes, which wait for this one.
+        sys.stdout.flush()
+        os._exit(1)
     sys.exit(1)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from training.distributed import Processes
+from training.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def evaluate(
     Args:
         network: (B, 3, H, W) -> logits (B, num_classes); put into eval mode.
         loader: This process's share of the images, see ``training.data.evaluation_loader``.
+
+    Raises:
+        UserError: an image cannot be read.
     """
     network.eval()
     totals = torch.zeros(4, dtype=torch.float64, device=numerics.device)  # loss, top-1, top-5, images
@@ -74,6 +78,10 @@ def evaluate(
         totals += _count(logits.float(), targets)
     processes.sum(totals)
     loss, top1, top5, count = totals.tolist()
+    if int(count) != len(loader.dataset):
+        raise UserError(
+            f"only {int(count)} of the data set's {len(loader.dataset)} images could be read; see the warnings above"
+        )
     seconds = time.perf_counter() - start
     return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds)
 

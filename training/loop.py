@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from timm.data import Mixup
+from timm.models import model_parameters
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from training.checkpoint import load_weights
 from training.distributed import Processes
 from training.errors import UserError
 from training.evaluation import Numerics
+from training.randomness import seed_generators
 
 Batch = tuple[Tensor, Tensor]
 
@@ -106,6 +108,8 @@ class Recipe:
         numerics: Device, precision and memory format.
         accumulation: Batches per update.
         clip_grad: Bound on the gradient, or None; clip_mode says of what.
+        num_classes: Labels are below it.
+        seed: Of mixtures and dropped paths.
     """
 
     loss: nn.Module
@@ -114,6 +118,18 @@ class Recipe:
     accumulation: int
     clip_grad: float | None
     clip_mode: str
+    num_classes: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class UpdateSummary:
+    """An update's number, the loss of this process's images in it, and the learning rate it was made with."""
+
+    epoch: int
+    update: int
+    loss: float
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -129,55 +145,59 @@ def train_epoch(
     loader: DataLoader,
     recipe: Recipe,
     processes: Processes,
-    on_update: Callable[[int, float], None],
+    on_update: Callable[[UpdateSummary], None],
 ) -> EpochSummary:
-    """Train for one epoch; batches that do not fill an update are dropped.
+    """Train for one epoch: as many updates as the loader fills, the same number in every process.
 
     Args:
-        on_update: Called with the number of each update and the loss of this process's images in it.
+        on_update: Called after each update.
 
     Raises:
-        UserError: the loss is not finite.
+        NonFiniteLossError: the loss is infinite or not a number.
+        UserError: an image cannot be read, a label does not exist, or a process has no images.
     """
     state.forward.train()
-    start, first_update, images = time.perf_counter(), state.updates, 0
+    start, images = time.perf_counter(), 0
     total = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
-    pending: Tensor | None = None
-    for batches in _in_groups(loader, recipe.accumulation):
-        # The loss of the update before is ready by now, so reading it does not hold the device up.
-        previous = pending
-        pending = _update(state, batches, recipe)
-        total += pending
-        images += sum(len(targets) for _, targets in batches)
-        if previous is not None:
-            on_update(state.updates - 1, _finite(previous, state, state.updates - 1))
-    if pending is None:
-        raise UserError("training.batch_size: the training images do not fill a single update")
-    on_update(state.updates, _finite(pending, state, state.updates))
+    batches = _endless(loader)
+    pending: tuple[Tensor, float] | None = None
+    num_updates = len(loader) // recipe.accumulation
+    for _ in range(num_updates):
+        group = list(itertools.islice(batches, recipe.accumulation))
+        learning_rate, previous = state.learning_rate, pending
+        pending = _update(state, group, recipe, processes), learning_rate
+        total += pending[0]
+        images += sum(len(targets) for _, targets in group)
+        if previous is not None:  # its loss is ready by now, so reading it does not hold the device up
+            on_update(_summary(*previous, update=state.updates - 1, epoch=state.epoch))
+    assert pending is not None
+    on_update(_summary(*pending, update=state.updates, epoch=state.epoch))
     totals = processes.sum(torch.stack([total, total.new_tensor(images)]))
     seconds = time.perf_counter() - start
-    updates = (state.updates - first_update) * processes.world_size
     state.epoch += 1
     state.scheduler.step(state.epoch)
-    return EpochSummary(loss=totals[0].item() / updates, images_per_second=totals[1].item() / seconds)
+    return EpochSummary(
+        loss=totals[0].item() / (num_updates * processes.world_size), images_per_second=totals[1].item() / seconds
+    )
 
 
-def _update(state: TrainState, batches: list[Batch], recipe: Recipe) -> Tensor:
+def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Processes) -> Tensor:
     """One optimizer step over the accumulated batches; returns their mean loss, still on the device."""
     mean_loss = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
-    for index, (images, targets) in enumerate(batches):
-        images, targets = recipe.numerics.images(images), targets.to(recipe.numerics.device, non_blocking=True)
-        if recipe.mixup is not None:
-            images, targets = recipe.mixup(images, targets)
-        is_last = index == len(batches) - 1
+    for index, (images, targets) in enumerate(group):
+        # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
+        seed_generators(recipe.seed, state.updates, processes.rank * recipe.accumulation + index)
+        images, targets = _prepare(images, targets, recipe)
+        is_last = index == len(group) - 1
         with _gradient_exchange(state.forward, is_last):
             with recipe.numerics.autocast():
-                loss = recipe.loss(state.forward(images), targets) / len(batches)
+                loss = recipe.loss(state.forward(images), targets) / len(group)
             state.scaler.scale(loss).backward()
         mean_loss += loss.detach()
     if recipe.clip_grad is not None:
         state.scaler.unscale_(state.optimizer)
-        dispatch_clip_grad(state.network.parameters(), recipe.clip_grad, recipe.clip_mode)
+        clipped = model_parameters(state.network, exclude_head=recipe.clip_mode == "agc")
+        dispatch_clip_grad(clipped, recipe.clip_grad, recipe.clip_mode)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
@@ -188,6 +208,17 @@ def _update(state: TrainState, batches: list[Batch], recipe: Recipe) -> Tensor:
     return mean_loss
 
 
+def _prepare(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
+    """Check labels while they are on the CPU, bring the batch to the device and mix it."""
+    if targets.min() < 0 or targets.max() >= recipe.num_classes:
+        raise UserError(
+            f"model.num_classes: labels go from {targets.min()} to {targets.max()}, the network has "
+            f"{recipe.num_classes} outputs"
+        )
+    images, targets = recipe.numerics.images(images), targets.to(recipe.numerics.device, non_blocking=True)
+    return (images, targets) if recipe.mixup is None else recipe.mixup(images, targets)
+
+
 def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[None]:
     """Exchange gradients between processes in the last backward pass of an update only."""
     if isinstance(forward, DistributedDataParallel) and not now:
@@ -195,18 +226,25 @@ def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def _finite(loss: Tensor, state: TrainState, update: int) -> float:
+def _summary(loss: Tensor, learning_rate: float, update: int, epoch: int) -> UpdateSummary:
     value = loss.item()
     if not math.isfinite(value):
         raise NonFiniteLossError(
-            f"the loss is {value} at update {update} (epoch {state.epoch}), learning rate {state.learning_rate:.3g}; "
+            f"the loss is {value} at update {update} (epoch {epoch}), learning rate {learning_rate:.3g}; "
             "lower optimizer.lr, lengthen schedule.warmup_epochs or set optimizer.clip_grad"
         )
-    return value
+    return UpdateSummary(epoch, update, value, learning_rate)
 
 
-def _in_groups(loader: DataLoader, size: int) -> Iterator[list[Batch]]:
-    """Lists of ``size`` batches; an incomplete last one is dropped."""
-    batches = iter(loader)
-    while len(group := list(itertools.islice(batches, size))) == size:
-        yield group
+def _endless(loader: DataLoader) -> Iterator[Batch]:
+    """The loader's batches again and again: processes may hold unequal shares of an iterable data set."""
+    while True:
+        is_empty = True
+        for batch in loader:
+            is_empty = False
+            yield batch
+        if is_empty:
+            raise UserError(
+                "data.dataset: a process received no whole batch; give fewer processes or data.num_workers than the "
+                "data set has shards"
+            )

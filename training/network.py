@@ -26,6 +26,10 @@ def create_network(name: str, **options: Any) -> nn.Module:
         raise UserError(f"model.pretrained: there are no pretrained weights for {name}; give a checkpoint instead")
     try:
         return timm.create_model(name, **options)
+    except (OSError, RuntimeError) as error:  # no connection, no disk space, weights that do not fit
+        if not options.get("pretrained"):
+            raise
+        raise UserError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
     except (TypeError, ValueError, AssertionError) as error:
         raise UserError(f"model.options: {name} cannot be built with {options}: {error}") from error
 

@@ -18,20 +18,23 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """A timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
 
     Raises:
-        UserError: timm has no such optimizer.
+        UserError: timm has no such optimizer, or it does not take one of the options.
     """
     if config.name.lower() not in list_optimizers():
         raise UserError(f"optimizer.name: timm knows no {config.name!r}, but: {', '.join(list_optimizers())}")
-    options: dict[str, Any] = {"betas": config.betas and tuple(config.betas), "eps": config.eps}
-    optimizer = create_optimizer_v2(
-        model,
-        opt=config.name,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-        param_group_fn=partial(parameter_groups, config),
-        **{key: value for key, value in options.items() if value is not None},
-    )
+    options: dict[str, Any] = {"betas": config.betas and tuple(config.betas), "eps": config.eps, **config.options}
+    try:
+        optimizer = create_optimizer_v2(
+            model,
+            opt=config.name,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            param_group_fn=partial(parameter_groups, config),
+            **{key: value for key, value in options.items() if value is not None},
+        )
+    except TypeError as error:
+        raise UserError(f"optimizer.options: {config.name} cannot be built: {error}") from None
     if config.clamp_positions:
         dcls.register_clamp_hook(optimizer, model)
     return optimizer

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tqdm import tqdm
 from training.config import Config
 from training.distributed import Processes
 from training.errors import UserError
+from training.files import write_text_whole
+from training.loop import UpdateSummary
 
 
 class Report:
@@ -43,15 +46,14 @@ class Report:
         self.bar.reset()
         self.bar.set_description(f"epoch {epoch}")
 
-    def update(self, epoch: int, update: int, loss: float, learning_rate: float) -> None:
+    def update(self, step: UpdateSummary) -> None:
         """After an optimizer step."""
         self.bar.update()
-        if self.is_first and update % self.every_updates == 0:
-            row = {"epoch": epoch, "update": update, "loss": loss, "learning_rate": learning_rate}
-            self._append_json({"kind": "update", **row})
-            self._to_wandb(row, update)
+        if self.is_first and step.update % self.every_updates == 0:
+            self._append_json({"kind": "update", **asdict(step)})
+            self._to_wandb(asdict(step), step.update)
             if self.bar.disable:
-                self.say(f"epoch {epoch}  update {update}  loss {loss:.4f}  lr {learning_rate:.3g}")
+                self.say(f"epoch {step.epoch}  update {step.update}  loss {step.loss:.4f}  lr {step.learning_rate:.3g}")
 
     def epoch(self, row: dict[str, Any], update: int) -> None:
         """After an epoch and its evaluation."""
@@ -65,7 +67,9 @@ class Report:
             writer.writerow(row)
         self._append_json({"kind": "epoch", **row})
         self._to_wandb(row, update)
-        self.say("  ".join(f"{key} {_short(value)}" for key, value in row.items()))
+        accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
+        speed = f"{row['train_images_per_second']:.0f} images/s"
+        self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar where there is one."""
@@ -88,23 +92,15 @@ class Report:
             self.wandb.log(row, step=update)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
-    """Drop what a run that was cut off had written after its last checkpoint."""
+    """Drop what a run that was cut off had written after its last checkpoint, half a line included."""
     if csv_file.exists():
-        with csv_file.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows, names = [row for row in reader if int(row["epoch"]) < start], reader.fieldnames or []
-        with csv_file.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=names)
-            writer.writeheader()
-            writer.writerows(rows)
+        header, *rows = csv_file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < start]
+        write_text_whole(csv_file, "".join([header, *kept]))
     if jsonl_file.exists():
         lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        jsonl_file.write_text("".join(line for line in lines if json.loads(line)["epoch"] < start), encoding="utf-8")
+        write_text_whole(jsonl_file, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["epoch"] < start))
 
 
 def _start_wandb(folder: Path, config: Config) -> Any:

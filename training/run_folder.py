@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
 from training.distributed import Processes
 from training.errors import ConfigError, UserError
+from training.files import write_text_whole
 
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
 
@@ -50,11 +51,10 @@ def write_run_facts(folder: Path, config: Config, processes: Processes) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-        facts = json.dumps(environment(processes), indent=2)
-        (folder / "environment.json").write_text(facts + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
+    write_text_whole(folder / "config.yaml", dump_config(config))
+    write_text_whole(folder / "environment.json", json.dumps(environment(processes), indent=2) + "\n")
 
 
 def environment(processes: Processes) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "system": platform.platform(),
         "processor": _processor_name(),
         "cores": os.cpu_count(),
@@ -82,6 +82,13 @@ def _commit() -> str | None:
     except OSError:
         return None
     return result.stdout.strip() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # this project itself, in a clone that is not installed
+        return None
 
 
 def _processor_name() -> str:

@@ -1,17 +1,16 @@
 """Reading single images: in which order, with which random numbers, and what happens to a broken one."""
 
-import random
+import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from timm.data import ImageDataset
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from training.errors import UserError
+from training.randomness import mix, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)
 
@@ -38,20 +37,21 @@ class Samples(Dataset):
     def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, int]:
         epoch, index = key
         image, target = self._read(index)
-        with _random_numbers_of(self.seed, epoch, index):
+        with random_numbers_of(self.seed, epoch, index):
             return self.transform(image), int(target)
 
     def _read(self, index: int) -> tuple[Image.Image, int]:
-        if not isinstance(self.source, ImageDataset):  # torchvision decodes by itself
-            image, target = self.source[index]
-            return image.convert("RGB"), target
-        # Past timm's own reading, which replaces a broken image by the next one without a word of which it was.
-        file, target = self.source.reader[index][:2]
+        name = f"number {index}"
         try:
+            if not isinstance(self.source, ImageDataset):  # torchvision decodes by itself
+                image, target = self.source[index]
+                return image.convert("RGB"), target
+            # Past timm's own reading, which replaces a broken image by the next one.
+            file, target = self.source.reader[index][:2]
+            name = self.source.filename(index, absolute=True) or name
             with file, Image.open(file) as image:
                 return image.convert("RGB"), target
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            name = self.source.filename(index, absolute=True)
             raise UserError(f"cannot decode image {name}: {error}; replace or remove the file") from None
 
 
@@ -76,7 +76,7 @@ class TrainingOrder(Sampler):
         return self.size // self.batch_size * (self.share.stop - self.share.start)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
         whole = order[: self.size // self.batch_size * self.batch_size].view(-1, self.batch_size)
         for index in whole[:, self.share].flatten().tolist():
@@ -96,22 +96,26 @@ class EvaluationOrder(Sampler):
         return iter([(0, index) for index in self.indices])
 
 
-@contextmanager
-def _random_numbers_of(*key: int) -> Iterator[None]:
-    """Within the block, every global generator starts from the key; afterwards it is as it was before."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    seed = _mix(*key)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+class IterableShare(IterableDataset):
+    """One process's share of an unshuffled iterable data set: it reads all images and keeps every world_size-th.
 
+    timm's readers share by shards, of which processes may have unequal numbers or none.
 
-def _mix(*values: int) -> int:
-    """One well-mixed 63-bit seed from several integers."""
-    return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0]) >> 1
+    Args:
+        source: timm's ``IterableImageDataset``.
+    """
+
+    def __init__(self, source: Any, rank: int, world_size: int) -> None:
+        self.source, self.rank, self.world_size = source, rank, world_size
+        source.reader.dist_rank, source.reader.dist_num_replicas = 0, 1
+
+    def __len__(self) -> int:
+        """All images, of all processes."""
+        return self.source.reader.num_samples
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        return itertools.islice(iter(self.source), self.rank, None, self.world_size)
+
+    def set_loader_cfg(self, num_workers: int) -> None:
+        """Tell the reader the number of loader processes, as timm's loader does."""
+        self.source.set_loader_cfg(num_workers=num_workers)

@@ -1,0 +1,35 @@
+"""Writing files whole or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from training.errors import UserError
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace a file once its new content is complete on disk.
+
+    Args:
+        write: Writes the content to the file it is given.
+
+    Raises:
+        UserError: the disk is full or refuses; the file that was there is unharmed.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        kept = "; the one written before is kept" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """As ``write_whole``, for text."""
+    write_whole(path, lambda file: file.write(text.encode()))

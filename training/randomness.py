@@ -1,0 +1,37 @@
+"""Random numbers that depend on what they are for, not on how many were drawn before."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def mix(*values: int) -> int:
+    """One well-mixed 63-bit seed from several non-negative integers."""
+    return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0]) >> 1
+
+
+def seed_generators(*values: int) -> None:
+    """Seed the global generators of Python, NumPy and torch (all devices)."""
+    seed = mix(*values)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def random_numbers_of(*values: int) -> Iterator[None]:
+    """Within the block, the global generators of the CPU start from these values; afterwards they are as before."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed = mix(*values)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
