@@ -169,6 +169,7 @@ def test_7_a_layer_moves_after_its_first_forward() -> None:
     assert not [name for name, value in vars(layer).items() if isinstance(value, torch.Tensor)], "no cached grids"
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 def test_9_padding_same_keeps_the_size_of_even_kernels() -> None:
     x = torch.randn(1, 4, 9, 10)
     ours = dcls.Dcls2d(4, 4, 3, (6, 8), padding="same", groups=4)

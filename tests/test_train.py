@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from safetensors.torch import load_file
 
 import train
 from training.checkpoint import read_checkpoint, read_weights
+from training.distributed import Processes
+from training.errors import UserError
 from training.run_folder import environment
 
 
@@ -85,8 +88,9 @@ def test_a_run_cut_off_continues_to_the_same_weights(tiny_config, tmp_path, monk
         train.main(["--config", config, "checkpoint.name=cut", "checkpoint.resume=auto"])
     monkeypatch.undo()
     folder = tmp_path / "output" / "cut"
-    with (folder / "metrics.csv").open("a") as file:
-        file.write("2,written,before,the,cut\n")
+    for name, rest in (("metrics.csv", "2,written,before,the,cut\n2,0.0"), ("metrics.jsonl", '{"kind": "upd')):
+        with (folder / name).open("a") as file:
+            file.write(rest)
     train.main(["--config", config, "checkpoint.name=cut", "checkpoint.resume=auto"])
     assert [row["epoch"] for row in rows(folder)] == ["0", "1", "2", "3"]
     assert_close_weights(folder, tmp_path / "output" / "straight")
@@ -122,6 +126,30 @@ def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
     scores = run_script("validate.py", "--checkpoint", two / "best.pt", "--data-dir", yaml.safe_load(config.read_text())["data"]["dir"], processes=2)  # fmt: skip
     assert json.loads(scores.stdout.splitlines()[-1])["num_images"] == 15
+
+
+def test_processes_evaluate_one_network_with_batch_norm(tiny_config, image_folder, tmp_path) -> None:
+    config = tiny_config(model="{name: resnet18}", schedule="{epochs: 1, warmup_epochs: 0}")
+    result = run_script("train.py", "--config", config, processes=2)
+    assert result.returncode == 0, result.stderr
+    (row,) = rows(tmp_path / "output" / "tiny")
+    last = tmp_path / "output" / "tiny" / "last.pt"
+    for prefix, flag in (("val", "--no-ema"), ("ema", "--ema")):
+        alone = run_script("validate.py", "--checkpoint", last, "--data-dir", image_folder, "--workers=0", flag)
+        assert json.loads(alone.stdout.splitlines()[-1])["loss"] == pytest.approx(
+            float(row[f"{prefix}_loss"]), rel=1e-4
+        )
+
+
+def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
+    class WithOneAtTheStart(Processes):
+        def sum(self, values):
+            return values  # the other process adds nothing: it starts at update 0
+
+    processes = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
+    run = SimpleNamespace(processes=processes, folder="output/run", state=SimpleNamespace(updates=12))
+    with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
+        train.check_same_start(run)
 
 
 def test_deterministic_runs_are_equal_to_the_bit(tiny_config, tmp_path) -> None:
@@ -293,7 +321,5 @@ def read_all(controller: int) -> str:
 
 
 def test_environment_names_the_commit(tmp_path) -> None:
-    from training.distributed import Processes
-
     facts = environment(Processes(0, 1, torch.device("cpu")))
     assert facts["commit"] is None or len(facts["commit"].removesuffix("-dirty")) == 40

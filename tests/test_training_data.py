@@ -150,6 +150,28 @@ def write_fashion_mnist(folder) -> None:
                 file.write(path.read_bytes())
 
 
+def test_hugging_face_data_set(tmp_path, monkeypatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    source = REPOSITORY / "data" / "fashion-mnist-small"
+    names = sorted(p.name for p in (source / "train").iterdir())
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    for split, count in (("train", 2), ("validation", 1)):
+        files = [f for name in names for f in sorted((source / "train" / name).iterdir())[:count]]
+        images = [{"path": None, "bytes": f.read_bytes()} for f in files]
+        labels = [names.index(f.parent.name) for f in files]
+        table = datasets.Dataset.from_dict({"image": images, "label": labels}, features=kinds)
+        table.to_parquet(tmp_path / "hub" / f"{split}.parquet")
+    data = DataConfig(
+        dir=str(tmp_path / "cache"), dataset=f"hfds/{tmp_path / 'hub'}", val_split="validation", num_workers=0
+    )
+    train, val = opened(data), opened(data, "validation", False)
+    assert (len(train), len(val), count_classes(train, val, None)) == (20, 10, 10)
+    images, targets = next(iter(evaluation_loader(val, data, IMAGE, ALONE)))
+    assert images.shape == (10, 3, 32, 32) and sorted(targets.tolist()) == list(range(10))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_webdataset_shards(tmp_path) -> None:
     pytest.importorskip("webdataset")
     write_shards(tmp_path)
