@@ -70,14 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = load_config(options.config, options.overrides)
         folder, resume_from = locate_run(config.checkpoint, options.config)
         processes = join_processes(config.training.device)
-        try:
-            run = prepare(config, folder, processes)
-            if resume_from is not None:
-                run.state.load(read_checkpoint(resume_from), resume_from)
-            check_same_start(run)
-            fit(run)
-        finally:
-            leave_processes()
+        run = prepare(config, folder, processes)
+        if resume_from is not None:
+            run.state.load(read_checkpoint(resume_from), resume_from)
+        check_same_start(run)
+        fit(run)
+        leave_processes()
 
 
 def prepare(config: Config, folder: Path, processes: Processes) -> Run:
@@ -185,7 +183,6 @@ def fit(run: Run) -> None:
             report.say(f"finished: best top-1 {state.best_top1:.2f} %, weights in {run.folder / WEIGHTS}")
     finally:
         report.close()
-    processes.barrier()
 
 
 def train_one(run: Run, report: Report) -> None:

@@ -28,14 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     with errors_for_people():
         processes = join_processes(options.device)
-        try:
-            name, network, image_defaults = load_network(options)
-            scores, input_size = score(network, image_defaults, options, processes)
-            if processes.is_first:
-                weights = options.checkpoint or ("pretrained" if options.pretrained else "random")
-                show({"model": name, "weights": weights, **figures_of(network, scores, input_size)})
-        finally:
-            leave_processes()
+        name, network, image_defaults = load_network(options)
+        scores, input_size = score(network, image_defaults, options, processes)
+        if processes.is_first:
+            weights = options.checkpoint or ("pretrained" if options.pretrained else "random")
+            show({"model": name, "weights": weights, **figures_of(network, scores, input_size)})
+        leave_processes()
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.environment import describe_environment
 from benchmarks.reference import make_pair
 
 CHANNELS = (96, 768)
@@ -60,7 +61,7 @@ def peak_bytes(build: Callable[[], Tensor]) -> int:
 
 def main() -> None:
     """Print the table as Markdown."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, median of {ROUNDS} rounds\n")
+    print(f"{describe_environment()}; {torch.get_num_threads()} threads, median of {ROUNDS} rounds\n")
     print("| C | time, reference | time, this project | faster | memory, reference | memory, this project | less |")
     print("|---|---|---|---|---|---|---|")
     for channels in CHANNELS:

@@ -11,6 +11,7 @@ value, because a gradient there is a sum over thousands of pixels.
 import torch
 
 import dcls
+from benchmarks.environment import describe_environment
 from benchmarks.reference import make_pair, outputs_and_gradients
 
 NAMES = ("output", "d_input", "d_weight", "d_bias", "d_positions", "d_sigma")
@@ -34,6 +35,7 @@ def differences(ndim: int, interpolation: str, dtype: torch.dtype, relative: boo
 
 def main() -> None:
     """Print both tables as Markdown."""
+    print(describe_environment())
     for dtype, relative in ((torch.float64, False), (torch.float32, True)):
         measure = "relative to the largest value" if relative else "absolute"
         print(f"\n{str(dtype).removeprefix('torch.')}, {measure}\n")

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from training.errors import ConfigError
 
-_FINISHED: list[dist.Work] = []
+_last_operation: dist.Work | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,7 @@ class Processes:
     def barrier(self) -> None:
         """Wait for the other processes."""
         if self.world_size > 1:
-            work = dist.barrier(async_op=True)
-            work.wait()
-            # With torch 2.11, Gloo's thread and the end of the process can wait for each other for ever (mutex against
-            # GIL) when that thread is the last to hold a finished operation. Holding it here leaves it nothing to free.
-            _FINISHED.append(work)
+            dist.barrier()
 
 
 def join_processes(device: str | None = None) -> Processes:
@@ -88,6 +84,11 @@ def join_processes(device: str | None = None) -> Processes:
 
 
 def leave_processes() -> None:
-    """Close the connections to the other processes, if any."""
+    """Close the connections to the other processes, if any, once all have come to their end."""
     if dist.is_initialized():
+        # With torch 2.11, Gloo's thread and the end of the process can wait for each other for ever (its mutex against
+        # the GIL) when that thread is the last to hold a finished operation. This one is held until the very end.
+        global _last_operation
+        _last_operation = dist.barrier(async_op=True)
+        _last_operation.wait()
         dist.destroy_process_group()
