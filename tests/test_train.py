@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 import train
 from training.checkpoint import read_checkpoint, read_weights
 from training.distributed import Processes
-from training.errors import UserError
+from training.errors import ConfigError, UserError, errors_for_people
 from training.run_folder import environment
 
 
@@ -272,6 +272,14 @@ def test_a_mistake_under_torchrun_is_told_once(tiny_config) -> None:
     result = run_script("train.py", "--config", tiny_config(), "optimizer.lrr=1", processes=2)
     assert result.returncode != 0
     assert result.stderr.count("unknown key optimizer.lrr; did you mean optimizer.lr?") == 1
+
+
+def test_a_mistake_that_the_first_process_does_not_see_is_told_by_another(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("training.errors._FIRST_PROCESS_SECONDS", 0.0)
+    with pytest.raises(SystemExit), errors_for_people():
+        raise ConfigError("only here")
+    assert capsys.readouterr().err == "error: only here\n"
 
 
 def test_weights_and_biases_offline(tiny_config, tmp_path, monkeypatch) -> None:

@@ -3,11 +3,13 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIRST_PROCESS_SECONDS = 30.0
 
 
 class UserError(ValueError):
@@ -19,7 +21,7 @@ class UserError(ValueError):
 
 
 class ConfigError(UserError):
-    """The configuration is wrong. Every process of a run finds the same, so only the first one says it."""
+    """The configuration is wrong. Every process of a run finds the same, so the first one says it for all."""
 
 
 @contextmanager
@@ -28,17 +30,19 @@ def errors_for_people() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        is_first = os.environ.get("RANK", "0") == "0"
-        _stop(error.one_line() if is_first or not isinstance(error, ConfigError) else None)
+        if isinstance(error, ConfigError) and os.environ.get("RANK", "0") != "0":
+            # The first process says the same and torchrun then ends this one. Ending now would end the run before it is
+            # said; a process that is still here after the wait is the only one that knows.
+            time.sleep(_FIRST_PROCESS_SECONDS)
+        _stop(error.one_line())
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
         _stop(f"cannot write: {error.strerror}; free space and continue with checkpoint.resume=auto")
 
 
-def _stop(message: str | None) -> NoReturn:
-    if message is not None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
+def _stop(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # An orderly end would wait for the other processes, which wait for this one.
         sys.stdout.flush()
