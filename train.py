@@ -5,7 +5,7 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
+from training.continuation import changes_since
 from training.data import (
     BatchPlan,
     count_classes,
@@ -31,10 +32,10 @@ from training.data import (
     training_loader,
 )
 from training.distributed import Processes, join_processes, leave_processes
-from training.errors import UserError, errors_for_people
+from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
-from training.network import describe_network, make_network
+from training.network import check_input_size, describe_network, make_network
 from training.optimization import make_optimizer, make_scheduler
 from training.randomness import seed_generators
 from training.report import Report
@@ -54,6 +55,7 @@ class Run:
     epochs: int
     description: dict[str, Any]
     config: Config
+    changes: dict[str, list[Any]] = field(default_factory=dict)  # since the checkpoint that the run continues from
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, type=Path, help="YAML file, e.g. configs/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
     options = parser.parse_args(arguments)
-    with errors_for_people():
+    with errors_for_people("; continue with checkpoint.resume=auto, from the end of the last epoch"):
         config = load_config(options.config, options.overrides)
         folder, resume_from = locate_run(config.checkpoint, options.config)
         processes = join_processes(config.training.device)
         run = prepare(config, folder, processes)
         if resume_from is not None:
-            run.state.load(read_checkpoint(resume_from), resume_from)
+            resume(run, resume_from)
         check_same_start(run)
         fit(run)
         leave_processes()
@@ -91,6 +93,7 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     num_classes = count_classes(train_set, val_set, config.model.num_classes)
     network = make_network(config.model, num_classes)
     image = preprocessing(config.data, network)
+    check_input_size(network, image["input_size"])
     train_loader = training_loader(
         train_set, config.data, config.augmentation, image, batches, processes, config.training.seed
     )
@@ -148,6 +151,23 @@ def make_state(
     return TrainState(network, forward, ema, optimizer, scheduler, scaler), epochs
 
 
+def resume(run: Run, checkpoint: Path) -> None:
+    """Continue from a checkpoint; one of another folder starts a new record of the best there.
+
+    Raises:
+        UserError: the file cannot be read, or belongs to another run, network or optimizer.
+    """
+    content = read_checkpoint(checkpoint)
+    run.changes = changes_since(content["config"], run.config, checkpoint)
+    run.state.load(content, checkpoint)
+    if checkpoint.parent.resolve() != run.folder.resolve():
+        run.state.best_top1 = TrainState.best_top1
+        if run.state.epoch >= run.epochs:
+            raise ConfigError(
+                f"checkpoint.resume: {checkpoint} has its {run.epochs} epochs already; raise schedule.epochs"
+            )
+
+
 def check_same_start(run: Run) -> None:
     """Refuse to train when processes found different checkpoints.
 
@@ -170,19 +190,34 @@ def fit(run: Run) -> None:
         UserError: the loss is not finite, an image is broken, the disk is full.
     """
     state, processes = run.state, run.processes
+    if state.epoch >= run.epochs and (run.folder / WEIGHTS).is_file():
+        if processes.is_first:  # its records stay as they are
+            print(f"finished already, after {state.epoch} epochs: {outcome(run)}")
+        return
     if processes.is_first:
         write_run_facts(run.folder, run.config, processes)
     updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
     report = Report(run.folder, run.config, processes, updates_per_epoch, state.epoch)
+    if state.epoch > 0:
+        report.continued(state.epoch, run.changes)
     try:
         while state.epoch < run.epochs:
             train_one(run, report)
         if processes.is_first:
             averaged = state.ema.module if state.ema is not None else state.network
             save_weights(run.folder / WEIGHTS, averaged, run.description)
-            report.say(f"finished: best top-1 {state.best_top1:.2f} %, weights in {run.folder / WEIGHTS}")
+            report.say(f"finished: {outcome(run)}")
     finally:
         report.close()
+
+
+def outcome(run: Run) -> str:
+    """What a finished run leaves, in one line."""
+    kind = "weights" if run.state.ema is None else "averaged weights"
+    return (
+        f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}, the last epoch's {kind} in "
+        f"{run.folder / WEIGHTS}"
+    )
 
 
 def train_one(run: Run, report: Report) -> None:

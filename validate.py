@@ -4,7 +4,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,25 @@ from training.data import check_outputs, evaluation_loader, open_dataset, prepro
 from training.distributed import Processes, join_processes, leave_processes
 from training.errors import UserError, errors_for_people
 from training.evaluation import Numerics, Scores, evaluate
-from training.network import create_network
+from training.network import check_input_size, create_network
+
+FLAGS = {
+    "data.dir": "--data-dir",
+    "data.dataset": "--dataset",
+    "data.train_split, data.val_split": "--split",
+    "data.download=true": "--download",
+    "data.image_size": "--image-size",
+    "model.name": "--model",
+    "model.pretrained": "--pretrained",
+    "model.options": "--option",
+    "training.device": "--device",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of validate.py."""
     options = parse_arguments(arguments)
-    with errors_for_people():
+    with errors_for_people(), keys_as_flags():
         processes = join_processes(options.device)
         name, network, image_defaults = load_network(options)
         scores, input_size = score(network, image_defaults, options, processes)
@@ -34,6 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             weights = options.checkpoint or ("pretrained" if options.pretrained else "random")
             show({"model": name, "weights": weights, **figures_of(network, scores, input_size)})
         leave_processes()
+
+
+@contextmanager
+def keys_as_flags() -> Iterator[None]:
+    """Let errors name the flag where they name the configuration key of train.py."""
+    try:
+        yield
+    except UserError as error:
+        text = error.one_line()
+        for key, flag in FLAGS.items():
+            text = text.replace(key, flag)
+        raise type(error)(text) from error
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,6 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
     parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
+    parser.add_argument("--download", action="store_true", help="of torch/... data sets that are missing in DIR")
     parser.add_argument("--split", help="folder or split; by default val/ if it is there, else DIR itself")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
     parser.add_argument("--crop-pct", type=float, metavar="FRACTION")
@@ -104,6 +130,7 @@ def score(
     data = image_configuration(
         dir=options.data_dir,
         dataset=options.dataset,
+        download=options.download,
         val_split=options.split or ("val" if has_val or options.dataset else "."),
         image_size=image_defaults.get("input_size", [None])[-1] if options.image_size is None else options.image_size,
         crop_pct=image_defaults.get("crop_pct") if options.crop_pct is None else options.crop_pct,
@@ -114,7 +141,9 @@ def score(
         val_batch_size=options.batch_size,
     )
     image = preprocessing(data, network, use_test_size=True)
-    dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
+    check_input_size(network, image["input_size"])
+    with processes.first_process_first():
+        dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
     check_outputs(dataset, network.num_classes)
     numerics = Numerics(processes.device, options.precision, options.channels_last)
     network.to(device=processes.device, memory_format=numerics.memory_format)

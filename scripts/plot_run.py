@@ -52,7 +52,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {key: [float(row[key]) for row in rows] for key in rows[0]}
-    epochs = [epoch + 1 for epoch in columns["epoch"]]
+    epochs = columns["epoch"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for key, label in (
         ("train_loss", "training"),

@@ -72,7 +72,7 @@ def test_training_learns_and_positions_move(tiny_config, tmp_path) -> None:
     assert trained["stages.0.shared.sigma"].std() > 1e-3
 
 
-def test_a_run_cut_off_continues_to_the_same_weights(tiny_config, tmp_path, monkeypatch) -> None:
+def test_a_run_cut_off_continues_to_the_same_weights(tiny_config, tmp_path, monkeypatch, capsys) -> None:
     config = str(tiny_config(schedule="{epochs: 4, warmup_epochs: 0}"))
     train.main(["--config", config, "checkpoint.name=straight"])
 
@@ -84,8 +84,12 @@ def test_a_run_cut_off_continues_to_the_same_weights(tiny_config, tmp_path, monk
         train_one(run, report)
 
     monkeypatch.setattr(train, "train_one", cut_off)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stop:
         train.main(["--config", config, "checkpoint.name=cut", "checkpoint.resume=auto"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == (
+        "interrupted; continue with checkpoint.resume=auto, from the end of the last epoch\n"
+    )
     monkeypatch.undo()
     folder = tmp_path / "output" / "cut"
     for name, rest in (("metrics.csv", "2,written,before,the,cut\n2,0.0"), ("metrics.jsonl", '{"kind": "upd')):
@@ -105,6 +109,64 @@ def test_a_changed_learning_rate_holds_after_resuming(tiny_config, tmp_path) -> 
     groups = read_checkpoint(tmp_path / "output" / "more" / "last.pt")["optimizer"]["param_groups"]
     assert {round(g["lr"], 10) for g in groups} == {5e-4, 25e-4}
     assert {g["weight_decay"] for g in groups} == {0.0, 0.3}
+
+
+def test_continuing_as_another_run_is_refused(tiny_config, tmp_path, capsys) -> None:
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    train.main(["--config", config])
+    folder = tmp_path / "output" / "tiny"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for override, message in (
+        ("model.options.interpolation=triangle", "error: model.options: .* which would be another run"),
+        ("optimizer.name=lamb", "error: optimizer.name: 'adamw' in .*last.pt and now 'lamb', which would be another"),
+        ("training.batch_size=6", "error: training.batch_size: 12 in .*last.pt and now 6, which would be another run"),
+    ):
+        with pytest.raises(SystemExit):
+            train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2", override])
+        assert re.match(message, capsys.readouterr().err)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_changed_is_reported_when_a_run_continues(tiny_config, tmp_path, capsys) -> None:
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    train.main(["--config", config])
+    capsys.readouterr()
+    train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2", "optimizer.clip_grad=1.0"])
+    output = capsys.readouterr().out
+    assert "continuing with epoch 1\n" in output
+    assert "  changed: schedule.epochs from 1 to 2\n" in output
+    assert "  changed: optimizer.clip_grad from None to 1.0\n" in output
+    assert output.count("changed:") == 2
+    lines = [json.loads(x) for x in (tmp_path / "output" / "tiny" / "metrics.jsonl").read_text().splitlines()]
+    (continued,) = (line for line in lines if line["kind"] == "continued")
+    assert continued["changes"] == {"schedule.epochs": [1, 2], "optimizer.clip_grad": [None, 1.0]}
+
+
+def test_a_finished_run_keeps_its_records(tiny_config, tmp_path, capsys) -> None:
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    train.main(["--config", config])
+    folder = tmp_path / "output" / "tiny"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    capsys.readouterr()
+    train.main(["--config", config, "checkpoint.resume=auto"])
+    assert capsys.readouterr().out.startswith("finished already, after 1 epochs: best top-1 ")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_two_runs_are_not_mixed_in_one_folder(tiny_config, tmp_path, capsys) -> None:
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    for name in ("first", "second"):
+        train.main(["--config", config, f"checkpoint.name={name}"])
+    first = tmp_path / "output" / "first" / "last.pt"
+    more = ["--config", config, f"checkpoint.resume={first}", "schedule.epochs=2"]
+    with pytest.raises(SystemExit):
+        train.main([*more, "checkpoint.name=second"])
+    assert "second holds a run already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train.main([*more, "schedule.epochs=1", "checkpoint.name=third"])
+    assert "has its 1 epochs already; raise schedule.epochs" in capsys.readouterr().err
+    train.main([*more, "checkpoint.name=third", "optimizer.lr=1e-6"])  # no better than before
+    assert read_checkpoint(tmp_path / "output" / "third" / "best.pt")["epoch"] == 2
 
 
 def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
@@ -204,12 +266,16 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny_conf
         (["model.name=convnext_tiny_dcls_gaus"], "error: model.name: no architecture 'convnext_tiny_dcls_gaus'.*did you mean convnext_tiny_dcls_gauss"),
         (["model.options.drop_rate=0.3"], "error: command line: model.options.drop_rate: set model.drop_rate"),
         (["optimizer.options.speed=3"], "error: optimizer.options: adamw cannot be built: .*speed"),
-        (["model.options.kernel_cuont=3"], "error: model.options: .*kernel_cuont"),
+        (["model.options.kernel_cuont=3"], "error: model.options.kernel_cuont: convnext_atto_dcls_gauss takes no such option"),
         (["model.options.interpolation=cubic"], "error: model.options: .*unknown interpolation 'cubic'"),
         (["model.pretrained=true"], "error: model.pretrained: there are no pretrained weights for convnext_atto_dcls_gauss"),
         (["model.initial_checkpoint=nowhere.pt"], "error: no checkpoint file nowhere.pt"),
         (["model.num_classes=5"], "error: model.num_classes: 5, but the data set has 3 classes"),
-        (["data.dir=nowhere"], "error: data.dir: no folder nowhere/train"),
+        (["data.dir=nowhere"], "error: data.dir: no folder nowhere/train in /"),
+        (["data.image_size=8"], "error: data.image_size: ConvNeXt.* cannot take 8x8 images: "),
+        (["data.dataset=cifar10"], "error: command line: data.dataset: 'cifar10' has none of timm's prefixes torch/"),
+        (["data.dataset=torch/cifar10"], "error: data.dataset: cannot open torch/cifar10 .*data.download=true fetches"),
+        (["augmentation.auto_augment=foo"], "error: augmentation.auto_augment: timm does not understand 'foo'"),
         (["training.device=cuda"], "error: training.device: 'cuda' is not available"),
         (["training.device=toaster"], "error: training.device: 'toaster' is not a device"),
         (["checkpoint.resume=nowhere.pt"], "error: checkpoint.resume: no file nowhere.pt"),

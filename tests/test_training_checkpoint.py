@@ -76,8 +76,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
     torch.save({"state_dict": Hostile()}, "hostile.pt")
     Path("raw.pt").write_bytes(pickle.dumps(Hostile()))
     for read in (read_weights, read_checkpoint, read_description):
-        for name in ("hostile.pt", "raw.pt"):
-            with pytest.raises(UserError, match=f"{name}.*damaged") as error:
+        for name, message in (("hostile.pt", r"asks to run code.*\(\w+.mkdir\)"), ("raw.pt", "is not a checkpoint")):
+            with pytest.raises(UserError, match=f"{name} {message}") as error:
                 read(name)
             assert "\n" not in str(error.value)
     assert not Path("hostile-code-ran").exists()
@@ -92,6 +92,12 @@ def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
     for name in ("cut.pt", "cut.safetensors", "empty.pt"):
         with pytest.raises(UserError, match=name):
             read_weights(tmp_path / name)
+    (tmp_path / "letter.pt").write_text("# no weights here")
+    with pytest.raises(UserError) as letter:
+        read_weights(tmp_path / "letter.pt")
+    assert str(letter.value) == f"{tmp_path / 'letter.pt'} is not a checkpoint, or it is damaged"
+    with pytest.raises(UserError, match="is a folder; name a file in it, such as .*best.pt"):
+        read_weights(tmp_path)
     with pytest.raises(UserError, match="no checkpoint file"):
         read_weights(tmp_path / "nowhere.pt")
     torch.save([1, 2], tmp_path / "list.pt")

@@ -99,6 +99,11 @@ def test_missing_and_empty_folders_are_named(image_folder, tmp_path) -> None:
         opened(DataConfig(dir=str(image_folder)))
 
 
+def test_a_folder_of_splits_is_not_taken_for_a_folder_of_classes(image_folder) -> None:
+    with pytest.raises(UserError, match=r"is not a split: its folder train holds no images itself, but .*train/"):
+        opened(DataConfig(dir=str(image_folder)), ".")
+
+
 def test_wrong_numbers_of_classes_are_named(image_folder) -> None:
     data = DataConfig(dir=str(image_folder))
     with pytest.raises(UserError, match=r"model.num_classes: 10, but the data set has 3 classes"):

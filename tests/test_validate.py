@@ -66,9 +66,14 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--model", "convnext_tiny_dcls_gaus"], "no architecture 'convnext_tiny_dcls_gaus'"),
+        (["--model", "convnext_tiny_dcls_gaus"], "--model: no architecture 'convnext_tiny_dcls_gaus'"),
         (["--model", "convnext_atto_dcls_gauss", "--pretrained"], "there are no pretrained weights"),
-        (["--model", "resnet18"], "the data set has 3 classes and the network 1000 outputs"),
+        (["--model", "resnet18"], "the data set has 3 classes and the network 1000 outputs; .*--option num_classes=3"),
+        (["--model", "resnet18", "--split", "."], "is not a split: .*name the folder that holds the class folders .--split."),
+        (["--model", "resnet18", "--split", "test"], "--data-dir: no folder .*/test"),
+        (["--model", "resnet18", "--option", "speed=3"], "--option.speed: resnet18 takes no such option"),
+        (["--model", "vit_tiny_patch16_224", "--image-size", "96", "--option", "num_classes=3"], "--image-size: .*cannot take 96x96 images"),
+        (["--model", "resnet18", "--device", "toaster"], "--device: 'toaster' is not a device"),
         (["--model", "resnet18", "--crop-pct", "2"], "--crop-pct: Input should be less than or equal to 1, got 2.0"),
         (["--model", "resnet18", "--batch-size", "0"], "--batch-size: Input should be greater than or equal to 1, got 0"),
         (["--model", "resnet18", "--option", "num_classes"], "--option: expected KEY=VALUE"),

@@ -7,6 +7,7 @@ they belong to.
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,17 +113,27 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | P
 
 
 def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
+    if Path(path).is_dir():
+        raise UserError(f"{path} is a folder; name a file in it, such as {Path(path) / 'best.pt'}")
     if not Path(path).is_file():
         raise UserError(f"no checkpoint file {path}")
     try:
         return read()
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is damaged, or asks to run code when it is opened; nothing of it was run. Only files of tensors "
-            f"and plain values are read ({_first_line(error)})"
-        ) from None
-    except _UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as a checkpoint, it may be damaged: {_first_line(error)}") from None
+    except (pickle.UnpicklingError, *_UNREADABLE) as error:
+        raise UserError(f"{path} {_why_unreadable(error)}") from None
+
+
+def _why_unreadable(error: Exception) -> str:
+    """What torch and timm mean, without their advice to trust the file."""
+    code = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
+    if code is not None:
+        return (
+            f"asks to run code when it is opened ({code.group(1)}); nothing of it was run. Only files of tensors and "
+            "plain values are read"
+        )
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return "is not a checkpoint, or it is damaged"
+    return f"cannot be read as a checkpoint, it may be damaged: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,9 @@ Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "random"]
 
 
+DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys and silent conversions are errors."""
 
@@ -78,6 +81,15 @@ class DataConfig(Section):
     machine's cores, at most 8."""
     val_batch_size: Count = 128
     """Images per process and step of the evaluation."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DataConfig":
+        if self.dataset and not self.dataset.startswith(DATASET_PREFIXES):
+            raise ValueError(
+                f"data.dataset: {self.dataset!r} has none of timm's prefixes {' '.join(DATASET_PREFIXES)}; leave it "
+                "empty for image folders"
+            )
+        return self
 
 
 class AugmentationConfig(Section):

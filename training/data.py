@@ -1,6 +1,7 @@
 """From the sections ``data`` and ``augmentation`` to loaders, mixing and the loss that fits them."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from training.config import AugmentationConfig, DataConfig
 from training.distributed import Processes
-from training.errors import UserError
+from training.errors import ConfigError, UserError
 from training.randomness import mix
 from training.samples import EvaluationOrder, IterableShare, Samples, TrainingOrder
 
@@ -35,7 +36,7 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
         UserError: it does not divide evenly, or only into tiny batches.
     """
     if batch_size % world_size:
-        raise UserError(
+        raise ConfigError(
             f"training.batch_size: {batch_size} images cannot be divided over {world_size} processes; "
             f"use a multiple of {world_size}"
         )
@@ -44,7 +45,7 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
     while share % accumulation:
         accumulation += 1
     if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
-        raise UserError(
+        raise ConfigError(
             f"training.batch_size: {share} images a process only divide into {accumulation} batches of "
             f"{share // accumulation}, far below training.max_batch_per_process, {max_per_process}; use a batch_size "
             "with more divisors"
@@ -77,23 +78,38 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
         )
     except (OSError, RuntimeError, ValueError, AssertionError, ImportError, KeyError) as error:
         source = config.dataset or "image folder"
-        raise UserError(f"data.dataset: cannot open {source} in {folder}, split {split!r}: {error}") from error
+        hint = "; data.download=true fetches it" if source.startswith("torch/") and not config.download else ""
+        raise UserError(f"data.dataset: cannot open {source} in {folder}, split {split!r}: {error}{hint}") from error
 
 
 def check_image_folder(folder: Path) -> None:
     """Refuse a folder in which classes would be missing or shifted without a word."""
     if not folder.is_dir():
-        raise UserError(f"data.dir: no folder {folder}; expected one folder of images per class in it")
+        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
+        raise UserError(f"data.dir: no folder {folder}{where}; expected one folder of images per class in it")
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if not classes:
         raise UserError(f"data.dir: {folder} holds no class folders")
-    extensions = get_img_extensions(as_set=True)
     for entry in classes:
-        if not any(file.suffix.lower() in extensions for file in entry.rglob("*")):
+        with os.scandir(entry) as files:
+            inner = [Path(file.path) for file in files if file.is_dir()]
+        for nested in inner:
+            if _holds_images(nested.rglob("*")):
+                raise UserError(
+                    f"data.dir: {folder} is not a split: its folder {entry.name} holds no images itself, but "
+                    f"{nested} does, and images would be counted to the wrong classes; name the folder that holds the "
+                    "class folders (data.train_split, data.val_split)"
+                )
+        if not _holds_images(entry.iterdir()):
             raise UserError(
                 f"data.dir: the class folder {entry} holds no image; fill it, or remove it everywhere, because the "
                 "numbers of all classes after it would shift"
             )
+
+
+def _holds_images(files: Iterable[Path]) -> bool:
+    extensions = get_img_extensions(as_set=True)
+    return any(file.suffix.lower() in extensions for file in files)
 
 
 def class_names(dataset: Any) -> list[str] | None:
@@ -119,9 +135,9 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
             f"only one of them has: {', '.join(odd[:5])}"
         )
     if requested is None and names is None:
-        raise UserError("model.num_classes: this data set does not tell its number of classes; set it")
+        raise ConfigError("model.num_classes: this data set does not tell its number of classes; set it")
     if requested is not None and names is not None and requested != len(names):
-        raise UserError(
+        raise ConfigError(
             f"model.num_classes: {requested}, but the data set has {len(names)} classes; remove the key or correct it"
         )
     return requested if requested is not None else len(names or [])
@@ -135,7 +151,10 @@ def check_outputs(dataset: Any, num_outputs: int) -> None:
     """
     names = class_names(dataset)
     if names is not None and len(names) != num_outputs:
-        raise UserError(f"the data set has {len(names)} classes and the network {num_outputs} outputs")
+        raise UserError(
+            f"the data set has {len(names)} classes and the network {num_outputs} outputs; take weights that were "
+            f"trained on these classes, or --option num_classes={len(names)} if these are"
+        )
 
 
 def preprocessing(config: DataConfig, model: nn.Module, *, use_test_size: bool = False) -> dict[str, Any]:
@@ -177,25 +196,40 @@ def training_loader(
         UserError: there are fewer images than one global batch.
     """
     if len(dataset) < batches.batch_size // (processes.world_size if isinstance(dataset, IterableDataset) else 1):
-        raise UserError(f"training.batch_size: {batches.batch_size} is more than the {len(dataset)} training images")
-    transform = create_transform(
-        image["input_size"],
-        is_training=True,
-        scale=tuple(augmentation.crop_scale),
-        ratio=tuple(augmentation.crop_ratio),
-        hflip=augmentation.horizontal_flip,
-        vflip=augmentation.vertical_flip,
-        color_jitter=augmentation.color_jitter,
-        auto_augment=augmentation.auto_augment,
-        interpolation=augmentation.interpolation,
-        mean=image["mean"],
-        std=image["std"],
-        re_prob=augmentation.random_erasing,
-        re_mode=augmentation.random_erasing_mode,
-        re_count=augmentation.random_erasing_count,
-    )
+        raise ConfigError(f"training.batch_size: {batches.batch_size} is more than the {len(dataset)} training images")
+    transform = training_transform(augmentation, image)
     order = TrainingOrder(len(dataset), batches.batch_size, processes.rank, processes.world_size, seed)
     return _loader(dataset, transform, order, batches.per_process, data.num_workers, processes, seed, drop_last=True)
+
+
+def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) -> Any:
+    """timm's random crop, flips, colours, policy and erasing.
+
+    Raises:
+        ConfigError: timm does not know the policy.
+    """
+    try:
+        return create_transform(
+            image["input_size"],
+            is_training=True,
+            scale=tuple(augmentation.crop_scale),
+            ratio=tuple(augmentation.crop_ratio),
+            hflip=augmentation.horizontal_flip,
+            vflip=augmentation.vertical_flip,
+            color_jitter=augmentation.color_jitter,
+            auto_augment=augmentation.auto_augment,
+            interpolation=augmentation.interpolation,
+            mean=image["mean"],
+            std=image["std"],
+            re_prob=augmentation.random_erasing,
+            re_mode=augmentation.random_erasing_mode,
+            re_count=augmentation.random_erasing_count,
+        )
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"augmentation.auto_augment: timm does not understand {augmentation.auto_augment!r} ({error}); a policy "
+            "looks like rand-m9-mstd0.5-inc1"
+        ) from error
 
 
 def evaluation_loader(dataset: Any, data: DataConfig, image: dict[str, Any], processes: Processes) -> DataLoader:
@@ -223,7 +257,7 @@ def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: 
     if not augmentation.mixes:
         return None
     if per_process % 2:
-        raise UserError(
+        raise ConfigError(
             f"training.batch_size: mixup and cutmix need an even batch per process, got {per_process}; change "
             "training.batch_size or training.max_batch_per_process, or set augmentation.mixup and cutmix to 0"
         )

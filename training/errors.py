@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -25,8 +26,12 @@ class ConfigError(UserError):
 
 
 @contextmanager
-def errors_for_people() -> Iterator[None]:
-    """Turn a ``UserError``, and a full disk, into one message on standard error and exit status 1."""
+def errors_for_people(after_interruption: str = "") -> Iterator[None]:
+    """Turn a ``UserError``, a full disk and Ctrl-C into one message on standard error and a non-zero exit status.
+
+    Args:
+        after_interruption: What to do next, said after a full disk and Ctrl-C.
+    """
     try:
         yield
     except UserError as error:
@@ -34,17 +39,19 @@ def errors_for_people() -> Iterator[None]:
             # The first process says the same and torchrun then ends this one. Ending now would end the run before it is
             # said; a process that is still here after the wait is the only one that knows.
             time.sleep(_FIRST_PROCESS_SECONDS)
-        _stop(error.one_line())
+        _stop(f"error: {error.one_line()}", 1)
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        _stop(f"cannot write: {error.strerror}; free space and continue with checkpoint.resume=auto")
+        _stop(f"error: cannot write: {error.strerror}; free space{after_interruption}", 1)
+    except KeyboardInterrupt:
+        _stop(f"interrupted{after_interruption}", 128 + signal.SIGINT)
 
 
-def _stop(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+def _stop(message: str, status: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # An orderly end would wait for the other processes, which wait for this one.
         sys.stdout.flush()
-        os._exit(1)
-    sys.exit(1)
+        os._exit(status)
+    sys.exit(status)

@@ -1,44 +1,50 @@
 """From the section ``model`` to a network, with messages for what timm would raise deep inside."""
 
+import copy
 import difflib
+import re
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 import models  # noqa: F401  registers this project's architectures in timm
 from training.checkpoint import load_weights, read_weights
 from training.config import ModelConfig
-from training.errors import UserError
+from training.errors import ConfigError
 
 
 def create_network(name: str, **options: Any) -> nn.Module:
     """``timm.create_model``, with options that are None left to the network's defaults.
 
     Raises:
-        UserError: no such architecture, an option it does not take or refuses, or no pretrained weights.
+        ConfigError: no such architecture, an option it does not take or refuses, or no pretrained weights.
     """
     if not timm.is_model(name) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UserError(f"model.name: no architecture {name!r} in this project or timm{hint}")
+        raise ConfigError(f"model.name: no architecture {name!r} in this project or timm{hint}")
     if options.get("pretrained") and timm.is_model(name) and not timm.models.is_model_pretrained(name):
-        raise UserError(f"model.pretrained: there are no pretrained weights for {name}; give a checkpoint instead")
+        raise ConfigError(f"model.pretrained: there are no pretrained weights for {name}; give a checkpoint instead")
     try:
         return timm.create_model(name, **options)
     except (OSError, RuntimeError) as error:  # no connection, no disk space, weights that do not fit
         if not options.get("pretrained"):
             raise
-        raise UserError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
+        raise ConfigError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
     except (TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"model.options: {name} cannot be built with {options}: {error}") from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown:
+            raise ConfigError(f"model.options.{unknown.group(1)}: {name} takes no such option") from error
+        raise ConfigError(f"model.options: {name} cannot be built: {error}") from error
 
 
 def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
     """The network to train, with its initial weights.
 
     Raises:
-        UserError: see ``create_network`` and ``training.checkpoint.load_weights``.
+        ConfigError: see ``create_network`` and ``training.checkpoint.load_weights``.
     """
     network = create_network(
         config.name,
@@ -51,6 +57,23 @@ def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
     if config.initial_checkpoint:
         load_weights(network, read_weights(config.initial_checkpoint), config.initial_checkpoint)
     return network
+
+
+@torch.no_grad()
+def check_input_size(network: nn.Module, input_size: tuple[int, int, int]) -> None:
+    """Try one image (C, H, W) on the meta device, where nothing is computed.
+
+    Raises:
+        ConfigError: the network cannot take images of this size.
+    """
+    try:
+        copy.deepcopy(network).to("meta").eval()(torch.empty(1, *input_size, device="meta"))
+    except NotImplementedError:  # an operator without meta tensors: nothing was learned
+        return
+    except (RuntimeError, AssertionError, ValueError) as error:
+        size = "x".join(map(str, input_size[1:]))
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"data.image_size: {type(network).__name__} cannot take {size} images: {reason}") from error
 
 
 def describe_network(config: ModelConfig, num_classes: int, image: dict[str, Any]) -> dict[str, Any]:

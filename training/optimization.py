@@ -1,5 +1,6 @@
 """From the sections ``optimizer`` and ``schedule`` to timm's optimizers and schedulers, DCLS in its own groups."""
 
+import difflib
 from functools import partial
 from typing import Any
 
@@ -11,17 +12,18 @@ from torch.optim import Optimizer
 
 import dcls
 from training.config import OptimizerConfig, ScheduleConfig
-from training.errors import UserError
+from training.errors import ConfigError
 
 
 def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """A timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
 
     Raises:
-        UserError: timm has no such optimizer, or it does not take one of the options.
+        ConfigError: timm has no such optimizer, or it does not take one of the options.
     """
     if config.name.lower() not in list_optimizers():
-        raise UserError(f"optimizer.name: timm knows no {config.name!r}, but: {', '.join(list_optimizers())}")
+        near = difflib.get_close_matches(config.name.lower(), list_optimizers(), n=3) or ["adamw", "lamb", "sgd"]
+        raise ConfigError(f"optimizer.name: timm knows no {config.name!r}, but {', '.join(near)} and others")
     options: dict[str, Any] = {"betas": config.betas and tuple(config.betas), "eps": config.eps, **config.options}
     try:
         optimizer = create_optimizer_v2(
@@ -34,7 +36,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
             **{key: value for key, value in options.items() if value is not None},
         )
     except TypeError as error:
-        raise UserError(f"optimizer.options: {config.name} cannot be built: {error}") from None
+        raise ConfigError(f"optimizer.options: {config.name} cannot be built: {error}") from None
     if config.clamp_positions:
         dcls.register_clamp_hook(optimizer, model)
     return optimizer

@@ -41,6 +41,15 @@ class Report:
             _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
             self.wandb = _start_wandb(folder, config)
 
+    def continued(self, epoch: int, changes: dict[str, list[Any]]) -> None:
+        """After a restart: where it goes on, and which keys have other values than before."""
+        if not self.is_first:
+            return
+        self._append_json({"kind": "continued", "epoch": epoch, "changes": changes})
+        self.say(f"continuing with epoch {epoch}")
+        for key, (before, now) in changes.items():
+            self.say(f"  changed: {key} from {before} to {now}")
+
     def begin_epoch(self, epoch: int) -> None:
         """Start the progress bar of an epoch anew."""
         self.bar.reset()
@@ -61,7 +70,7 @@ class Report:
             return
         is_new = not self.csv_file.exists()
         with self.csv_file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
             writer.writerow(row)
@@ -126,4 +135,6 @@ def _start_wandb(folder: Path, config: Config) -> Any:
             config=config.model_dump(),
         )
     except wandb.Error as error:
-        raise UserError(f"logging.wandb: cannot start the run: {error}; offline needs no connection") from error
+        raise UserError(
+            f"logging.wandb: cannot start the run: {str(error).rstrip('. ')}; offline needs no connection"
+        ) from error

@@ -25,7 +25,7 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
     """The run's folder, and the checkpoint to continue from if there is one.
 
     Raises:
-        ConfigError: the folder holds a run already and nothing says to continue it, or the checkpoint is missing.
+        ConfigError: the folder holds a run already and nothing says to continue that one, or the checkpoint is missing.
     """
     folder = Path(config.dir) / (config.name or config_file.stem)
     last = folder / LAST
@@ -34,13 +34,14 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
     if config.resume is not None:
         if not Path(config.resume).is_file():
             raise ConfigError(f"checkpoint.resume: no file {config.resume}")
-        return folder, Path(config.resume)
+        if Path(config.resume).parent.resolve() == folder.resolve():
+            return folder, Path(config.resume)
     if last.exists() or (folder / "metrics.csv").exists():
         raise ConfigError(
             f"checkpoint.name: {folder} holds a run already; continue it with checkpoint.resume=auto, choose another "
             "checkpoint.name, or remove the folder"
         )
-    return folder, None
+    return folder, Path(config.resume) if config.resume else None
 
 
 def write_run_facts(folder: Path, config: Config, processes: Processes) -> None:

@@ -1,0 +1,44 @@
+"""Continuing a run: what may differ from the run that wrote the checkpoint, and what would make it another run."""
+
+from pathlib import Path
+from typing import Any
+
+from training.config import Config
+from training.errors import ConfigError
+
+_SAME_RUN = (
+    "model.name",
+    "model.options",
+    "data.dataset",
+    "optimizer.name",
+    "optimizer.options",
+    "training.batch_size",
+    "training.seed",
+)
+_OF_NO_CONSEQUENCE = ("checkpoint", "logging")
+
+
+def changes_since(saved: dict[str, dict[str, Any]], config: Config, origin: Path) -> dict[str, list[Any]]:
+    """Every key that changed since the checkpoint -> its values then and now.
+
+    Args:
+        saved: The configuration in the checkpoint, by section and key.
+        origin: The checkpoint's file, for the message.
+
+    Raises:
+        ConfigError: a key changed without which it is not the same run.
+    """
+    changes = {
+        f"{section}.{key}": [saved[section][key], value]
+        for section, keys in config.model_dump().items()
+        if section not in _OF_NO_CONSEQUENCE
+        for key, value in keys.items()
+        if key in saved.get(section, {}) and saved[section][key] != value
+    }
+    for key, (before, now) in changes.items():
+        if key in _SAME_RUN:
+            raise ConfigError(
+                f"{key}: {before!r} in {origin} and now {now!r}, which would be another run; set it back, or begin a "
+                "new one with another checkpoint.name (model.initial_checkpoint takes over weights)"
+            )
+    return changes
