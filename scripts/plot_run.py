@@ -55,7 +55,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
     epochs = columns["epoch"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for key, label in (
-        ("train_loss", "training"),
+        ("train_loss", "training, augmented"),
         ("val_loss", "validation"),
         ("ema_loss", "validation, averaged weights"),
     ):
