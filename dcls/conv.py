@@ -3,13 +3,14 @@
 # Shapes: O out channels, I in channels per group, N kernel_count.
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcls.depthwise import depthwise_conv2d
 from dcls.interpolation import get_interpolation
 from dcls.kernel import construct_kernel
 from dcls.positions import PositionOwner, SharedPositions
@@ -29,6 +30,7 @@ class DclsNd(PositionOwner):
     """
 
     ndim: int
+    _function: Callable[..., Tensor]
     weight: nn.Parameter
     bias: nn.Parameter | None
 
@@ -90,7 +92,7 @@ class DclsNd(PositionOwner):
         if self.padding_mode != "zeros":
             input = F.pad(input, self._padding_amounts(), mode=self.padding_mode)
             padding = 0
-        return self._convolve(input, self.kernel(), self.bias, self.stride, padding, self.dilation, self.groups)
+        return self._convolve(input, self.kernel(), padding)
 
     def use_positions_of(self, shared: SharedPositions) -> None:
         """Give up positions and sigma for those of another module, see ``dcls.share_positions``."""
@@ -118,9 +120,9 @@ class DclsNd(PositionOwner):
             text += ", bias=False"
         return text if self.owns_positions else text + ", shared positions"
 
-    @staticmethod
-    def _convolve(*args: Any) -> Tensor:
-        raise NotImplementedError("use Dcls1d, Dcls2d or Dcls3d")
+    def _convolve(self, input: Tensor, kernel: Tensor, padding: str | int | tuple[int, ...]) -> Tensor:
+        """PyTorch's convolution, with zeros as padding."""
+        return self._function(input, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
         values = (value,) * self.ndim if isinstance(value, int) else tuple(value)
@@ -174,7 +176,7 @@ class Dcls1d(DclsNd):
     """
 
     ndim = 1
-    _convolve = staticmethod(F.conv1d)
+    _function = staticmethod(F.conv1d)
 
 
 class Dcls2d(DclsNd):
@@ -192,7 +194,16 @@ class Dcls2d(DclsNd):
     """
 
     ndim = 2
-    _convolve = staticmethod(F.conv2d)
+    _function = staticmethod(F.conv2d)
+
+    def _convolve(self, input: Tensor, kernel: Tensor, padding: str | int | tuple[int, ...]) -> Tensor:
+        """On the fast path where there is one: depthwise, stride and dilation 1, padding less than the kernel."""
+        is_depthwise = self.groups == self.in_channels == self.out_channels
+        left, right, top, bottom = (0,) * 4 if padding == 0 else self._padding_amounts()
+        fits = max(left, right) < kernel.shape[-1] and max(top, bottom) < kernel.shape[-2]
+        if not (is_depthwise and fits and input.ndim == 4 and self.stride == self.dilation == (1, 1)):
+            return super()._convolve(input, kernel, padding)
+        return depthwise_conv2d(input, kernel, self.bias, (top, bottom, left, right))
 
 
 class Dcls3d(DclsNd):
@@ -209,4 +220,4 @@ class Dcls3d(DclsNd):
     """
 
     ndim = 3
-    _convolve = staticmethod(F.conv3d)
+    _function = staticmethod(F.conv3d)

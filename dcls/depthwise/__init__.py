@@ -1,0 +1,49 @@
+"""Depthwise convolution with large kernels at the price of small ones.
+
+``depthwise_conv2d`` crops the kernel to what can meet the input (geometry.py) and hands over to the operator
+(operator.py) of the backend that suits device and dtype (choice.py). A backend is a module with two functions; all are
+tested against reference.py.
+"""
+
+import torch
+from torch import Tensor
+
+from dcls.depthwise.choice import choose_backend, use_backend
+from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
+from dcls.depthwise.operator import BACKENDS, convolve
+
+__all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]
+
+
+def depthwise_conv2d(
+    input: Tensor, kernel: Tensor, bias: Tensor | None = None, padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> Tensor:
+    """Convolve each channel with a kernel of its own, at stride 1; twice differentiable.
+
+    ``out[b, c, y, x] = bias[c] + sum_{i, j} kernel[c, 0, i, j] input[b, c, y + i - top, x + j - left]``
+
+    Args:
+        input: (B, C, H, W), in any memory format.
+        kernel: (C, 1, h, w).
+        bias: (C,) or None.
+        padding: Zeros at the top, bottom, left and right of the input, each less than the kernel's extent.
+
+    Returns:
+        (B, C, H', W') in the memory format of input, in its dtype or that of autocast.
+
+    Raises:
+        ValueError: the kernel is larger than the padded input, or the padding as large as the kernel.
+    """
+    if torch.is_autocast_enabled(input.device.type):
+        dtype = torch.get_autocast_dtype(input.device.type)
+        input, kernel, bias = input.to(dtype), kernel.to(dtype), None if bias is None else bias.to(dtype)
+    size, kernel_size = (input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3])
+    sides = Padding(*padding)
+    extents = (kernel_size[0], kernel_size[0], kernel_size[1], kernel_size[1])
+    if not all(0 <= side < extent for side, extent in zip(sides, extents, strict=True)):
+        raise ValueError(f"padding {tuple(sides)} must be at least 0 and less than the kernel's extent {kernel_size}")
+    if min(output_size(size, kernel_size, sides)) < 1:
+        raise ValueError(f"the kernel {kernel_size} is larger than the input {size} with padding {tuple(sides)}")
+    kernel, sides = crop_unreachable(kernel, sides, size)
+    result: Tensor = convolve(input, kernel, bias, sides, choose_backend(input))
+    return result

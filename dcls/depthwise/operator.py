@@ -1,0 +1,113 @@
+"""The convolution as operators that autograd, torch.compile and torch.export know.
+
+Both operators are linear in each argument, so the derivative of either is made of the two again, to any order.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+
+from dcls.depthwise import direct, matmul, native
+from dcls.depthwise.geometry import Padding, output_size
+
+
+class Backend(Protocol):
+    """A module that computes the convolution and its weight gradient; the input gradient is a convolution, too."""
+
+    def convolve(self, input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+        """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
+
+    def weight_gradient(self, grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+        """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
+
+
+BACKENDS: dict[str, Backend] = {"direct": direct, "matmul": matmul, "native": native}
+
+
+@torch.library.custom_op("dcls::depthwise_conv2d", mutates_args=())
+def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int], backend: str) -> Tensor:
+    """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W') in the memory format of input."""
+    out = BACKENDS[backend].convolve(input, kernel, bias, Padding(*padding))
+    return out.contiguous(memory_format=_memory_format(input))
+
+
+@convolve.register_fake
+def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int], backend: str) -> Tensor:
+    size = output_size((input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3]), Padding(*padding))
+    return input.new_empty(*input.shape[:2], *size).contiguous(memory_format=_memory_format(input))
+
+
+@torch.library.custom_op("dcls::depthwise_conv2d_weight_gradient", mutates_args=())
+def weight_gradient(
+    grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int], backend: str
+) -> Tensor:
+    """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
+    rows, columns = kernel_size
+    return BACKENDS[backend].weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
+
+
+@weight_gradient.register_fake
+def _(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int], backend: str) -> Tensor:
+    return input.new_empty(input.shape[1], 1, *kernel_size)
+
+
+def _save_for_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, kernel, _, ctx.padding, ctx.backend = inputs
+    ctx.save_for_backward(input, kernel)
+
+
+def _backward_of_convolve(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    input, kernel = ctx.saved_tensors
+    for_input, for_kernel, for_bias, *_ = ctx.needs_input_grad
+    return (
+        _input_gradient(grad, kernel, ctx.padding, ctx.backend) if for_input else None,
+        weight_gradient(grad, input, kernel.shape[2:], ctx.padding, ctx.backend) if for_kernel else None,
+        grad.sum((0, 2, 3)) if for_bias else None,
+        None,
+        None,
+    )
+
+
+def _save_for_weight_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, input, _, ctx.padding, ctx.backend = inputs
+    ctx.save_for_backward(grad, input)
+
+
+def _backward_of_weight_gradient(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | None, ...]:
+    grad, input = ctx.saved_tensors
+    for_grad, for_input, *_ = ctx.needs_input_grad
+    return (
+        convolve(input, by_kernel, None, ctx.padding, ctx.backend) if for_grad else None,
+        _input_gradient(grad, by_kernel, ctx.padding, ctx.backend) if for_input else None,
+        None,
+        None,
+        None,
+    )
+
+
+def _input_gradient(grad: Tensor, kernel: Tensor, padding: Sequence[int], backend: str) -> Tensor:
+    size = (kernel.shape[2], kernel.shape[3])
+    result: Tensor = convolve(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size), backend)
+    return result
+
+
+convolve.register_autograd(_backward_of_convolve, setup_context=_save_for_convolve)
+weight_gradient.register_autograd(_backward_of_weight_gradient, setup_context=_save_for_weight_gradient)
+
+
+@register_flop_formula(torch.ops.dcls.depthwise_conv2d)
+def _(input: Any, kernel: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return conv_flop_count(input, kernel, out_shape)
+
+
+@register_flop_formula(torch.ops.dcls.depthwise_conv2d_weight_gradient)
+def _(grad: Any, input: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return conv_flop_count(input, out_shape, grad)
+
+
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    is_last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return torch.channels_last if is_last else torch.contiguous_format

@@ -1,0 +1,227 @@
+"""Every backend of the depthwise convolution against its definition, and the operator under what PyTorch does to it."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import export
+
+import dcls
+from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, use_backend
+from dcls.depthwise.geometry import crop_unreachable
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+# (B, C, H, W), (h, w), (top, bottom, left, right)
+SHAPES = {
+    "same": ((2, 16, 14, 14), (7, 7), (3, 3, 3, 3)),
+    "batch of one, H != W": ((1, 5, 6, 11), (13, 23), (6, 6, 11, 11)),
+    "kernel beyond twice the map": ((2, 24, 7, 7), (51, 51), (25, 25, 25, 25)),
+    "even kernel, odd padding": ((3, 17, 8, 8), (4, 6), (1, 2, 2, 3)),
+    "no padding": ((2, 3, 5, 6), (2, 3), (0, 0, 0, 0)),
+    "full padding": ((1, 9, 4, 5), (3, 4), (2, 2, 3, 3)),
+    "one pixel": ((2, 4, 1, 1), (5, 5), (2, 2, 2, 2)),
+    "wide": ((1, 18, 3, 61), (1, 17), (0, 0, 8, 8)),
+    "many channels": ((1, 130, 9, 9), (9, 3), (4, 4, 1, 1)),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    if request.param == "native" and not native.is_available():
+        pytest.skip("no C++ compiler on this machine")
+    return request.param
+
+
+def arguments(shape, size, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    tensors = torch.randn(shape), torch.randn(shape[1], 1, *size), torch.randn(shape[1])
+    return tuple(t.to(dtype).requires_grad_() for t in tensors)
+
+
+def output_and_gradients(convolve, tensors, seed_grad: Tensor) -> tuple[Tensor, ...]:
+    out = convolve(*tensors)
+    return out, *torch.autograd.grad(out, tensors, seed_grad.to(out.dtype))
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    return ((actual.double() - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", SHAPES)
+def test_output_and_all_gradients(backend, case, dtype, layout) -> None:
+    if backend == "native" and dtype == torch.float64:
+        pytest.skip("computes in float32")
+    shape, size, padding = SHAPES[case]
+    # Rounded once, so that only the computation is compared.
+    exact = tuple(t.detach().to(dtype).double().requires_grad_() for t in arguments(shape, size))
+    seed_grad = torch.randn_like(reference.depthwise_conv2d(*exact, Padding(*padding))).to(dtype).double()
+    expected = output_and_gradients(lambda *t: reference.depthwise_conv2d(*t, Padding(*padding)), exact, seed_grad)
+    ours = [t.detach().to(dtype).requires_grad_() for t in exact]
+    if layout == "channels_last":
+        ours[0] = ours[0].detach().to(memory_format=torch.channels_last).requires_grad_()
+    elif layout == "strided":
+        ours[0] = F.pad(ours[0].detach(), (1, 1, 1, 1))[..., 1:-1, 1:-1].requires_grad_()
+    with use_backend(backend):
+        actual = output_and_gradients(lambda *t: depthwise_conv2d(*t, padding), ours, seed_grad)
+    for a, b in zip(actual, expected, strict=True):
+        assert a.dtype == dtype and a.shape == b.shape
+        assert relative_error(a, b) < TOLERANCE[dtype]
+
+
+def test_the_chosen_backend_is_right() -> None:
+    shape, size, padding = SHAPES["same"]
+    exact = arguments(shape, size)
+    expected = reference.depthwise_conv2d(*exact, Padding(*padding))
+    assert relative_error(depthwise_conv2d(*(t.float() for t in exact), padding), expected) < 1e-5
+    assert relative_error(depthwise_conv2d(*exact, padding), expected) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["direct", "matmul"])
+def test_first_and_second_derivatives(name) -> None:
+    shape, size, padding = (2, 3, 4, 5), (3, 4), (1, 1, 1, 2)
+    with use_backend(name):
+        assert torch.autograd.gradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
+        assert torch.autograd.gradgradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
+
+
+@pytest.mark.parametrize("size, padding", [((51, 51), (25,) * 4), ((8, 30), (3, 4, 14, 15)), ((5, 5), (4, 0, 0, 4))])
+def test_cropping_is_exact(size, padding) -> None:
+    x, kernel, bias = arguments((2, 3, 6, 7), size)
+    cropped, rest = crop_unreachable(kernel, Padding(*padding), (6, 7))
+    assert cropped.shape[2] <= 2 * 6 - 1 and cropped.shape[3] <= 2 * 7 - 1
+    assert min(rest) >= 0
+    whole = reference.depthwise_conv2d(x, kernel, bias, Padding(*padding))
+    assert torch.equal(reference.depthwise_conv2d(x, cropped, bias, rest), whole)
+
+
+def test_the_memory_format_is_kept(backend) -> None:
+    x, kernel, bias = (t.float() for t in arguments((2, 8, 6, 7), (5, 5)))
+    with use_backend(backend):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            out = depthwise_conv2d(x.contiguous(memory_format=memory_format), kernel, bias, (2, 2, 2, 2))
+            assert out.is_contiguous(memory_format=memory_format)
+
+
+def test_empty_batch(backend) -> None:
+    out = None
+    with use_backend(backend):
+        x = torch.zeros(0, 4, 6, 6, requires_grad=True)
+        kernel = torch.randn(4, 1, 3, 3, requires_grad=True)
+        out = depthwise_conv2d(x, kernel, None, (1, 1, 1, 1))
+        out.sum().backward()
+    assert out.shape == (0, 4, 6, 6) and not kernel.grad.any()
+
+
+def test_bad_arguments_are_named() -> None:
+    x, kernel, bias = arguments((1, 2, 4, 4), (3, 3))
+    with pytest.raises(ValueError, match=r"padding \(3, 0, 0, 0\) must be at least 0 and less than the kernel's extent"):
+        depthwise_conv2d(x, kernel, bias, (3, 0, 0, 0))
+    with pytest.raises(ValueError, match=r"the kernel \(3, 3\) is larger than the input \(2, 4\)"):
+        depthwise_conv2d(x[..., :2, :], kernel, bias)
+    with pytest.raises(ValueError, match="unknown backend 'cudnn'; choose one of direct"), use_backend("cudnn"):
+        pass
+
+
+def test_the_operator_obeys_pytorchs_rules(backend) -> None:
+    dtype = torch.float32 if backend == "native" else torch.float64
+    x, kernel, bias = arguments((2, 3, 6, 5), (3, 4), dtype)
+    grad = torch.randn(2, 3, 6, 5, dtype=dtype, requires_grad=True)
+    checks = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
+    padding = [1, 1, 1, 2]
+    torch.library.opcheck(
+        torch.ops.dcls.depthwise_conv2d.default, (x, kernel, bias, padding, backend), test_utils=checks
+    )
+    torch.library.opcheck(
+        torch.ops.dcls.depthwise_conv2d_weight_gradient.default, (grad, x, [3, 4], padding, backend), test_utils=checks
+    )
+
+
+class TwoUses(nn.Module):
+    """One layer used twice in one graph, so that its gradients add up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = dcls.Dcls2d(8, 8, 4, (9, 7), padding="same", groups=8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.layer(x).relu())
+
+
+def test_compiled_is_eager() -> None:
+    torch.manual_seed(0)
+    eager = TwoUses()
+    compiled = copy.deepcopy(eager)
+    compiled.compile(fullgraph=True)
+    x = torch.randn(2, 8, 6, 6)
+    for network in (eager, compiled):
+        network(x).square().mean().backward()
+    torch.testing.assert_close(compiled(x), eager(x))
+    for a, b in zip(compiled.parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_exported_is_eager() -> None:
+    network = TwoUses()
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(export(network, (x,)).module()(x), network(x))
+
+
+def test_autocast_lowers_the_precision() -> None:
+    layer = dcls.Dcls2d(8, 8, 4, 9, padding="same", groups=8)
+    x = torch.randn(2, 8, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    assert out.dtype == torch.bfloat16
+    out.sum().backward()
+    assert layer.positions.grad.dtype == torch.float32
+    assert relative_error(out, layer(x).double()) < 1e-2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(groups=4),
+        dict(stride=2),
+        dict(dilation=2),
+        dict(padding=9),
+        dict(padding_mode="reflect", padding=2),
+        dict(padding_mode="circular", padding="same"),
+        dict(padding="same"),
+        dict(padding="valid"),
+        dict(padding=(1, 4)),
+        dict(bias=False),
+    ],
+    ids=str,
+)
+def test_a_layer_is_the_convolution_with_its_kernel(arguments) -> None:
+    torch.manual_seed(0)
+    layer = dcls.Dcls2d(8, 8, 3, (5, 6), **{"groups": 8} | arguments)
+    options = {"groups": 8} | arguments
+    plain = nn.Conv2d(8, 8, (5, 6), **options)
+    with torch.no_grad():
+        plain.weight.copy_(layer.kernel())
+        if layer.bias is not None:
+            plain.bias.copy_(layer.bias)
+    for x in (torch.randn(2, 8, 14, 15), torch.randn(8, 14, 15)):
+        torch.testing.assert_close(layer(x), plain(x))
+
+
+def test_without_a_compiler_pytorch_takes_over_and_says_so(tmp_path) -> None:
+    code = (
+        "import torch, warnings, dcls\n"
+        "from dcls.depthwise.choice import choose_backend\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    names = [choose_backend(torch.zeros(1, 1, 1, 1)) for _ in range(2)]\n"
+        "print(names, [str(w.message) for w in caught])\n"
+    )
+    environment = {"PATH": "", "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert result.stdout.startswith("['matmul', 'matmul'] ['the CPU kernels of dcls could not be compiled (no C++ compiler")
+    assert result.stdout.count("could not be compiled") == 1
