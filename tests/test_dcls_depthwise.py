@@ -120,7 +120,9 @@ def test_empty_batch(backend) -> None:
 
 def test_bad_arguments_are_named() -> None:
     x, kernel, bias = arguments((1, 2, 4, 4), (3, 3))
-    with pytest.raises(ValueError, match=r"padding \(3, 0, 0, 0\) must be at least 0 and less than the kernel's extent"):
+    with pytest.raises(
+        ValueError, match=r"padding \(3, 0, 0, 0\) must be at least 0 and less than the kernel's extent"
+    ):
         depthwise_conv2d(x, kernel, bias, (3, 0, 0, 0))
     with pytest.raises(ValueError, match=r"the kernel \(3, 3\) is larger than the input \(2, 4\)"):
         depthwise_conv2d(x[..., :2, :], kernel, bias)
@@ -134,12 +136,12 @@ def test_the_operator_obeys_pytorchs_rules(backend) -> None:
     grad = torch.randn(2, 3, 6, 5, dtype=dtype, requires_grad=True)
     checks = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
     padding = [1, 1, 1, 2]
-    torch.library.opcheck(
-        torch.ops.dcls.depthwise_conv2d.default, (x, kernel, bias, padding, backend), test_utils=checks
-    )
-    torch.library.opcheck(
-        torch.ops.dcls.depthwise_conv2d_weight_gradient.default, (grad, x, [3, 4], padding, backend), test_utils=checks
-    )
+    with use_backend(backend):
+        for operator, arguments_of in (
+            (torch.ops.dcls.depthwise_conv2d.default, (x, kernel, bias, padding)),
+            (torch.ops.dcls.depthwise_conv2d_weight_gradient.default, (grad, x, [3, 4], padding)),
+        ):
+            torch.library.opcheck(operator, arguments_of, test_utils=checks)
 
 
 class TwoUses(nn.Module):
@@ -218,10 +220,12 @@ def test_without_a_compiler_pytorch_takes_over_and_says_so(tmp_path) -> None:
         "from dcls.depthwise.choice import choose_backend\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
-        "    names = [choose_backend(torch.zeros(1, 1, 1, 1)) for _ in range(2)]\n"
+        "    names = [choose_backend(torch.zeros(1, 1, 1, 1)).__name__ for _ in range(2)]\n"
         "print(names, [str(w.message) for w in caught])\n"
     )
     environment = {"PATH": "", "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert result.stdout.startswith("['matmul', 'matmul'] ['the CPU kernels of dcls could not be compiled (no C++ compiler")
+    assert result.stdout.startswith(
+        "['dcls.depthwise.matmul', 'dcls.depthwise.matmul'] ['the CPU kernels of dcls could not be compiled (no C++ compiler"
+    )
     assert result.stdout.count("could not be compiled") == 1

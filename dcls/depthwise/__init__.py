@@ -8,9 +8,9 @@ tested against reference.py.
 import torch
 from torch import Tensor
 
-from dcls.depthwise.choice import choose_backend, use_backend
+from dcls.depthwise.choice import BACKENDS, use_backend
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
-from dcls.depthwise.operator import BACKENDS, convolve
+from dcls.depthwise.operator import convolve
 
 __all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]
 
@@ -34,7 +34,7 @@ def depthwise_conv2d(
     Raises:
         ValueError: the kernel is larger than the padded input, or the padding as large as the kernel.
     """
-    if torch.is_autocast_enabled(input.device.type):
+    if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):  # meta has no autocast
         dtype = torch.get_autocast_dtype(input.device.type)
         input, kernel, bias = input.to(dtype), kernel.to(dtype), None if bias is None else bias.to(dtype)
     size, kernel_size = (input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3])
@@ -45,5 +45,5 @@ def depthwise_conv2d(
     if min(output_size(size, kernel_size, sides)) < 1:
         raise ValueError(f"the kernel {kernel_size} is larger than the input {size} with padding {tuple(sides)}")
     kernel, sides = crop_unreachable(kernel, sides, size)
-    result: Tensor = convolve(input, kernel, bias, sides, choose_backend(input))
+    result: Tensor = convolve(input, kernel, bias, sides)
     return result

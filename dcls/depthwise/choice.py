@@ -2,26 +2,36 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from torch import Tensor, dtype, float64
+import torch
+from torch import Tensor
 
-from dcls.depthwise import native
-from dcls.depthwise.operator import BACKENDS
-
-_forced: str | None = None
+from dcls.depthwise import direct, matmul, native
+from dcls.depthwise.geometry import Padding
 
 
-def choose_backend(input: Tensor) -> str:
-    """Name of the fastest backend for this input, or of the one that ``use_backend`` asks for."""
+class Backend(Protocol):
+    """A module that computes the convolution and its weight gradient; the input gradient is a convolution, too."""
+
+    def convolve(self, input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+        """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
+
+    def weight_gradient(self, grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+        """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
+
+
+BACKENDS: dict[str, Backend] = {"direct": direct, "matmul": matmul, "native": native}
+_forced: Backend | None = None
+
+
+def choose_backend(input: Tensor) -> Backend:
+    """The fastest backend for this input, or the one that ``use_backend`` asks for."""
     if _forced is not None:
         return _forced
     if input.device.type != "cpu":
-        return "direct"
-    return _for_cpu(input.dtype)
-
-
-def _for_cpu(kind: dtype) -> str:
-    return "native" if kind != float64 and native.is_available() else "matmul"
+        return direct
+    return native if input.dtype != torch.float64 and native.is_available() else matmul
 
 
 @contextmanager
@@ -34,7 +44,7 @@ def use_backend(name: str) -> Iterator[None]:
     global _forced
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(BACKENDS)}")
-    before, _forced = _forced, name
+    before, _forced = _forced, BACKENDS[name]
     try:
         yield
     finally:

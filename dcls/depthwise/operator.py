@@ -4,58 +4,43 @@ Both operators are linear in each argument, so the derivative of either is made 
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from dcls.depthwise import direct, matmul, native
+from dcls.depthwise.choice import choose_backend
 from dcls.depthwise.geometry import Padding, output_size
 
 
-class Backend(Protocol):
-    """A module that computes the convolution and its weight gradient; the input gradient is a convolution, too."""
-
-    def convolve(self, input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
-        """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
-
-    def weight_gradient(self, grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
-        """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
-
-
-BACKENDS: dict[str, Backend] = {"direct": direct, "matmul": matmul, "native": native}
-
-
 @torch.library.custom_op("dcls::depthwise_conv2d", mutates_args=())
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int], backend: str) -> Tensor:
+def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W') in the memory format of input."""
-    out = BACKENDS[backend].convolve(input, kernel, bias, Padding(*padding))
+    out = choose_backend(input).convolve(input, kernel, bias, Padding(*padding))
     return out.contiguous(memory_format=_memory_format(input))
 
 
 @convolve.register_fake
-def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int], backend: str) -> Tensor:
+def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     size = output_size((input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3]), Padding(*padding))
     return input.new_empty(*input.shape[:2], *size).contiguous(memory_format=_memory_format(input))
 
 
 @torch.library.custom_op("dcls::depthwise_conv2d_weight_gradient", mutates_args=())
-def weight_gradient(
-    grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int], backend: str
-) -> Tensor:
+def weight_gradient(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     rows, columns = kernel_size
-    return BACKENDS[backend].weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
+    return choose_backend(input).weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
 
 
 @weight_gradient.register_fake
-def _(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int], backend: str) -> Tensor:
+def _(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     return input.new_empty(input.shape[1], 1, *kernel_size)
 
 
 def _save_for_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, kernel, _, ctx.padding, ctx.backend = inputs
+    input, kernel, _, ctx.padding = inputs
     ctx.save_for_backward(input, kernel)
 
 
@@ -63,16 +48,15 @@ def _backward_of_convolve(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     input, kernel = ctx.saved_tensors
     for_input, for_kernel, for_bias, *_ = ctx.needs_input_grad
     return (
-        _input_gradient(grad, kernel, ctx.padding, ctx.backend) if for_input else None,
-        weight_gradient(grad, input, kernel.shape[2:], ctx.padding, ctx.backend) if for_kernel else None,
+        _input_gradient(grad, kernel, ctx.padding) if for_input else None,
+        weight_gradient(grad, input, kernel.shape[2:], ctx.padding) if for_kernel else None,
         grad.sum((0, 2, 3)) if for_bias else None,
-        None,
         None,
     )
 
 
 def _save_for_weight_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, input, _, ctx.padding, ctx.backend = inputs
+    grad, input, _, ctx.padding = inputs
     ctx.save_for_backward(grad, input)
 
 
@@ -80,17 +64,16 @@ def _backward_of_weight_gradient(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | 
     grad, input = ctx.saved_tensors
     for_grad, for_input, *_ = ctx.needs_input_grad
     return (
-        convolve(input, by_kernel, None, ctx.padding, ctx.backend) if for_grad else None,
-        _input_gradient(grad, by_kernel, ctx.padding, ctx.backend) if for_input else None,
-        None,
+        convolve(input, by_kernel, None, ctx.padding) if for_grad else None,
+        _input_gradient(grad, by_kernel, ctx.padding) if for_input else None,
         None,
         None,
     )
 
 
-def _input_gradient(grad: Tensor, kernel: Tensor, padding: Sequence[int], backend: str) -> Tensor:
+def _input_gradient(grad: Tensor, kernel: Tensor, padding: Sequence[int]) -> Tensor:
     size = (kernel.shape[2], kernel.shape[3])
-    result: Tensor = convolve(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size), backend)
+    result: Tensor = convolve(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size))
     return result
 
 
