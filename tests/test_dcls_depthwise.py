@@ -29,10 +29,14 @@ SHAPES = {
 }
 
 
+def skip_unless_it_runs_here(backend: str) -> None:
+    if backend == "native" and not native.is_available():
+        pytest.skip("no C++ compiler on this machine")
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request) -> str:
-    if request.param == "native" and not native.is_available():
-        pytest.skip("no C++ compiler on this machine")
+    skip_unless_it_runs_here(request.param)
     return request.param
 
 
@@ -52,11 +56,13 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(
+    "backend, dtype",
+    [(b, d) for b in BACKENDS for d in TOLERANCE if (b, d) != ("native", torch.float64)],  # it computes in float32
+)
 @pytest.mark.parametrize("case", SHAPES)
-def test_output_and_all_gradients(backend, case, dtype, layout) -> None:
-    if backend == "native" and dtype == torch.float64:
-        pytest.skip("computes in float32")
+def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
+    skip_unless_it_runs_here(backend)
     shape, size, padding = SHAPES[case]
     # Rounded once, so that only the computation is compared.
     exact = tuple(t.detach().to(dtype).double().requires_grad_() for t in arguments(shape, size))
