@@ -21,7 +21,7 @@ from training.data import check_outputs, evaluation_loader, open_dataset, prepro
 from training.distributed import Processes, join_processes, leave_processes
 from training.errors import UserError, errors_for_people
 from training.evaluation import Numerics, Scores, evaluate
-from training.network import check_input_size, create_network
+from training.network import check_input_size, create_network, rebuild_network
 
 FLAGS = {
     "data.dir": "--data-dir",
@@ -98,20 +98,19 @@ def load_network(options: argparse.Namespace) -> tuple[str, nn.Module, dict[str,
     Raises:
         UserError: the network is unknown, or the checkpoint unreadable or of another network.
     """
-    known = (read_description(options.checkpoint) if options.checkpoint else None) or {}
-    if not options.model and not known:
-        raise UserError(f"{options.checkpoint} does not say which network it belongs to; add --model NAME")
-    if options.model and known and options.model != known["name"]:
-        raise UserError(f"{options.checkpoint} holds weights of {known['name']}, not of {options.model}")
-    arguments = dict(known.get("options", {}))
-    if known:
-        arguments["num_classes"] = known["num_classes"]
-    arguments |= dict(parse_option(text) for text in options.option)
-    name = options.model or known["name"]
-    network = create_network(name, pretrained=options.pretrained, **arguments)
+    known = read_description(options.checkpoint) if options.checkpoint else None
+    arguments = dict(parse_option(text) for text in options.option)
+    if known is None:
+        if not options.model:
+            raise UserError(f"{options.checkpoint} does not say which network it belongs to; add --model NAME")
+        network = create_network(options.model, pretrained=options.pretrained, **arguments)
+    else:
+        if options.model and options.model != known["name"]:
+            raise UserError(f"{options.checkpoint} holds weights of {known['name']}, not of {options.model}")
+        network = rebuild_network(known, **arguments)
     if options.checkpoint:
         load_weights(network, read_weights(options.checkpoint, use_ema=options.ema), options.checkpoint)
-    return name, network, known.get("preprocessing", {})
+    return options.model or known["name"], network, known["preprocessing"] if known else {}
 
 
 def parse_option(text: str) -> tuple[str, Any]:

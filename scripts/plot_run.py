@@ -18,7 +18,7 @@ from torch import nn
 import dcls
 from training.checkpoint import load_weights, read_description, read_weights
 from training.errors import UserError, errors_for_people
-from training.network import create_network
+from training.network import rebuild_network
 from training.run_folder import BEST
 
 matplotlib.use("Agg")  # no screen needed
@@ -85,7 +85,7 @@ def load_network(checkpoint: Path) -> nn.Module:
     known = read_description(checkpoint)
     if known is None:
         raise UserError(f"{checkpoint} does not say which network it belongs to")
-    network = create_network(known["name"], num_classes=known["num_classes"], **known["options"])
+    network = rebuild_network(known)
     load_weights(network, read_weights(checkpoint), checkpoint)
     return network.eval()
 

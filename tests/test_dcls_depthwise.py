@@ -115,7 +115,6 @@ def test_the_memory_format_is_kept(backend) -> None:
 
 
 def test_empty_batch(backend) -> None:
-    out = None
     with use_backend(backend):
         x = torch.zeros(0, 4, 6, 6, requires_grad=True)
         kernel = torch.randn(4, 1, 3, 3, requires_grad=True)
@@ -209,8 +208,8 @@ def test_autocast_lowers_the_precision() -> None:
 )
 def test_a_layer_is_the_convolution_with_its_kernel(arguments) -> None:
     torch.manual_seed(0)
-    layer = dcls.Dcls2d(8, 8, 3, (5, 6), **{"groups": 8} | arguments)
     options = {"groups": 8} | arguments
+    layer = dcls.Dcls2d(8, 8, 3, (5, 6), **options)
     plain = nn.Conv2d(8, 8, (5, 6), **options)
     with torch.no_grad():
         plain.weight.copy_(layer.kernel())

@@ -1,10 +1,10 @@
 """How large a network is: parameters and multiply-adds."""
 
-import copy
-
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from training.network import meta_copy
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -14,14 +14,14 @@ def count_parameters(network: nn.Module) -> int:
 
 @torch.no_grad()
 def count_multiply_adds(network: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """Multiply-adds that one more image costs, on the meta device, so without computing anything.
+    """Multiply-adds that one more image costs, without computing anything.
 
     The difference between two images and one leaves out what a batch shares: building the DCLS kernels.
 
     Args:
         input_size: (C, H, W).
     """
-    network = copy.deepcopy(network).to("meta").eval()
+    network = meta_copy(network)
     counts = []
     for batch in (1, 2):
         with FlopCounterMode(display=False) as counter:

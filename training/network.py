@@ -44,7 +44,7 @@ def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
     """The network to train, with its initial weights.
 
     Raises:
-        ConfigError: see ``create_network`` and ``training.checkpoint.load_weights``.
+        UserError: see ``create_network`` and ``training.checkpoint.load_weights``.
     """
     network = create_network(
         config.name,
@@ -59,15 +59,20 @@ def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
     return network
 
 
+def meta_copy(network: nn.Module) -> nn.Module:
+    """The network in eval mode on the meta device, where shapes are known and nothing is computed."""
+    return copy.deepcopy(network).to("meta").eval()
+
+
 @torch.no_grad()
 def check_input_size(network: nn.Module, input_size: tuple[int, int, int]) -> None:
-    """Try one image (C, H, W) on the meta device, where nothing is computed.
+    """Try one image (C, H, W), without computing anything.
 
     Raises:
         ConfigError: the network cannot take images of this size.
     """
     try:
-        copy.deepcopy(network).to("meta").eval()(torch.empty(1, *input_size, device="meta"))
+        meta_copy(network)(torch.empty(1, *input_size, device="meta"))
     except NotImplementedError:  # an operator without meta tensors: nothing was learned
         return
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -84,3 +89,16 @@ def describe_network(config: ModelConfig, num_classes: int, image: dict[str, Any
         "options": dict(config.options),
         "preprocessing": {key: list(v) if isinstance(v, tuple) else v for key, v in image.items()},
     }
+
+
+def rebuild_network(description: dict[str, Any], **changes: Any) -> nn.Module:
+    """The network that ``describe_network`` described, with fresh weights.
+
+    Args:
+        changes: Arguments of ``create_network`` that win over the description's.
+
+    Raises:
+        ConfigError: see ``create_network``.
+    """
+    arguments = {"num_classes": description["num_classes"], **description["options"], **changes}
+    return create_network(description["name"], **arguments)

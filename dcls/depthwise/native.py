@@ -49,7 +49,7 @@ def _correlate(image: Tensor, filters: Tensor, bias: Tensor | None, padding: Pad
     batch, height, width, channels = image.shape
     rows, columns = output_size((height, width), (filters.shape[1], filters.shape[2]), padding)
     out = image.new_empty(1 if sum_batch else batch, rows, columns, channels)
-    if out.numel() and batch:
+    if out.numel():
         function(
             *(None if t is None else t.data_ptr() for t in (image, filters, bias, out)),
             *image.shape,
@@ -61,8 +61,7 @@ def _correlate(image: Tensor, filters: Tensor, bias: Tensor | None, padding: Pad
             int(sum_batch),
             torch.get_num_threads(),
         )
-        return out
-    return out.zero_()
+    return out
 
 
 @functools.cache
