@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -217,6 +218,16 @@ def test_a_layer_is_the_convolution_with_its_kernel(arguments) -> None:
             plain.bias.copy_(layer.bias)
     for x in (torch.randn(2, 8, 14, 15), torch.randn(8, 14, 15)):
         torch.testing.assert_close(layer(x), plain(x))
+
+
+def test_without_a_home_folder_pytorch_takes_over_and_says_so(monkeypatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(native.Path, "home", no_home)
+    with pytest.warns(UserWarning, match="could not be compiled .(no C.. compiler|Could not determine home directory)"):
+        assert native._correlate_function.__wrapped__() is None
 
 
 def test_without_a_compiler_pytorch_takes_over_and_says_so(tmp_path) -> None:

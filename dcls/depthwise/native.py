@@ -68,7 +68,7 @@ def _correlate(image: Tensor, filters: Tensor, bias: Tensor | None, padding: Pad
 def _correlate_function() -> Callable[..., None] | None:
     try:
         function = ctypes.CDLL(str(_compiled())).correlate
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: there is no home folder
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         warnings.warn(
             f"the CPU kernels of dcls could not be compiled ({reason}); slower ones of PyTorch are used. Install g++, "
