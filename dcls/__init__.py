@@ -6,6 +6,8 @@ from dcls.kernel import construct_kernel
 from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
 from dcls.positions import SharedPositions, share_positions
 from dcls.regularization import repulsive_loss
+from dcls.reparameterization import reparameterize
+from dcls.together import construct_together
 
 __all__ = [
     "INTERPOLATIONS",
@@ -17,10 +19,12 @@ __all__ = [
     "SharedPositions",
     "clamp_positions",
     "construct_kernel",
+    "construct_together",
     "param_groups",
     "position_names",
     "position_owners",
     "register_clamp_hook",
+    "reparameterize",
     "repulsive_loss",
     "share_positions",
 ]

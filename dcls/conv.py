@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcls.depthwise import depthwise_conv2d
+from dcls.depthwise.layer import FastConv2d, conv2d
 from dcls.interpolation import get_interpolation
+from dcls.kept import KeptKernel, may_keep_kernels
 from dcls.kernel import construct_kernel
+from dcls.padding import padding_amounts
 from dcls.positions import PositionOwner, SharedPositions
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -31,8 +33,11 @@ class DclsNd(PositionOwner):
 
     ndim: int
     _function: Callable[..., Tensor]
+    _plain: Callable[..., nn.Module]
     weight: nn.Parameter
     bias: nn.Parameter | None
+    built_kernel: Tensor | None = None
+    """Set while a parent has built this layer's kernel for it, see ``dcls.construct_together``."""
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class DclsNd(PositionOwner):
         self.register_parameter("bias", nn.Parameter(self.weight.new_empty(out_channels)) if bias else None)
         position_dtype = torch.promote_types(self.weight.dtype, torch.float32)
         positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
+        self._kept = KeptKernel()
         has_sigma = get_interpolation(interpolation).has_sigma
         self.register_positions(
             nn.Parameter(positions), nn.Parameter(torch.empty_like(positions)) if has_sigma else None
@@ -88,21 +94,54 @@ class DclsNd(PositionOwner):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
-        padding: str | int | tuple[int, ...] = self.padding
+        padding: str | tuple[int, ...] = self.padding
         if self.padding_mode != "zeros":
-            input = F.pad(input, self._padding_amounts(), mode=self.padding_mode)
-            padding = 0
-        return self._convolve(input, self.kernel(), padding)
+            amounts = padding_amounts(padding, self.dilated_kernel_size, self.dilation)
+            last_axis_first = [amount for axis in reversed(amounts) for amount in axis]
+            input = F.pad(input, last_axis_first, mode=self.padding_mode)
+            padding = (0,) * self.ndim
+        return self._function(
+            input, self._kernel_of_pass(), self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+    @torch.no_grad()
+    def fuse(self) -> nn.Module:
+        """The plain convolution, ``nn.ConvNd``, with this layer's kernel as its weight; the layer stays as it is.
+
+        By this name ``timm.utils.reparameterize_model`` finds it.
+        """
+        conv = self._plain(
+            self.in_channels,
+            self.out_channels,
+            self.dilated_kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.bias is not None,
+            self.padding_mode,
+            device="meta",
+        )
+        conv.weight = nn.Parameter(self.kernel().clone())
+        if self.bias is not None:
+            conv.bias = nn.Parameter(self.bias.detach().clone())
+        return conv.train(self.training)
+
+    def train(self, mode: bool = True) -> "DclsNd":
+        """As ``nn.Module.train``; what evaluation kept is forgotten."""
+        self._kept.clear()
+        super().train(mode)
+        return self
 
     def use_positions_of(self, shared: SharedPositions) -> None:
         """Give up positions and sigma for those of another module, see ``dcls.share_positions``."""
         del self._parameters["positions"], self._parameters["sigma"]
         # Not a submodule: the set belongs to the layers' common parent, and a state dict must hold it once.
-        object.__setattr__(self, "_shared", shared)
+        object.__setattr__(self, "shared", shared)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("positions", "sigma") and "_shared" in self.__dict__:
-            return getattr(self.__dict__["_shared"], name)
+        if name in ("positions", "sigma") and "shared" in self.__dict__:
+            return getattr(self.__dict__["shared"], name)
         return super().__getattr__(name)
 
     def extra_repr(self) -> str:
@@ -120,9 +159,15 @@ class DclsNd(PositionOwner):
             text += ", bias=False"
         return text if self.owns_positions else text + ", shared positions"
 
-    def _convolve(self, input: Tensor, kernel: Tensor, padding: str | int | tuple[int, ...]) -> Tensor:
-        """PyTorch's convolution, with zeros as padding."""
-        return self._function(input, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
+    def _kernel_of_pass(self) -> Tensor:
+        """Built by a parent, kept from an earlier batch, or new."""
+        if self.built_kernel is not None:
+            return self.built_kernel
+        if may_keep_kernels(self):
+            sources = [self.weight, self.positions] + ([] if self.sigma is None else [self.sigma])
+            return self._kept.get(sources, self.kernel)
+        self._kept.clear()
+        return self.kernel()
 
     def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
         values = (value,) * self.ndim if isinstance(value, int) else tuple(value)
@@ -147,20 +192,6 @@ class DclsNd(PositionOwner):
         if self.padding == "same" and any(s != 1 for s in self.stride):
             raise ValueError(f"padding='same' needs stride 1, got stride={self.stride}; give the padding as integers")
 
-    def _padding_amounts(self) -> list[int]:
-        """Before and after each axis, last axis first, as ``F.pad`` wants it; "same" splits as ``nn.ConvNd``."""
-        amounts: list[int] = []
-        for axis in reversed(range(self.ndim)):
-            if self.padding == "valid":
-                before = after = 0
-            elif self.padding == "same":
-                total = self.dilation[axis] * (self.dilated_kernel_size[axis] - 1)
-                before, after = total // 2, total - total // 2
-            else:
-                before = after = int(self.padding[axis])
-            amounts += [before, after]
-        return amounts
-
 
 class Dcls1d(DclsNd):
     """1-D convolution with learnable element positions; arguments as ``nn.Conv1d`` but for the kernel.
@@ -177,6 +208,7 @@ class Dcls1d(DclsNd):
 
     ndim = 1
     _function = staticmethod(F.conv1d)
+    _plain = nn.Conv1d
 
 
 class Dcls2d(DclsNd):
@@ -194,16 +226,20 @@ class Dcls2d(DclsNd):
     """
 
     ndim = 2
-    _function = staticmethod(F.conv2d)
+    _function = staticmethod(conv2d)
+    _plain = FastConv2d
 
-    def _convolve(self, input: Tensor, kernel: Tensor, padding: str | int | tuple[int, ...]) -> Tensor:
-        """On the fast path where there is one: depthwise, stride and dilation 1, padding less than the kernel."""
-        is_depthwise = self.groups == self.in_channels == self.out_channels
-        left, right, top, bottom = (0,) * 4 if padding == 0 else self._padding_amounts()
-        fits = max(left, right) < kernel.shape[-1] and max(top, bottom) < kernel.shape[-2]
-        if not (is_depthwise and fits and input.ndim == 4 and self.stride == self.dilation == (1, 1)):
-            return super()._convolve(input, kernel, padding)
-        return depthwise_conv2d(input, kernel, self.bias, (top, bottom, left, right))
+    def fuse(self, input_size: tuple[int, int] | None = None) -> FastConv2d:
+        """The plain convolution, an ``nn.Conv2d``, with this layer's kernel as its weight; the layer stays as it is.
+
+        Args:
+            input_size: (H, W) of the largest input there will be, if the kernel may be cropped for it.
+        """
+        conv = super().fuse()
+        assert isinstance(conv, FastConv2d)
+        if input_size is not None:
+            conv.crop(input_size)
+        return conv
 
 
 class Dcls3d(DclsNd):
@@ -221,3 +257,4 @@ class Dcls3d(DclsNd):
 
     ndim = 3
     _function = staticmethod(F.conv3d)
+    _plain = nn.Conv3d

@@ -39,7 +39,7 @@ def construct_kernel(
     reach the formula above is followed exactly.
 
     Args:
-        weight: (O, I, N), any floating dtype.
+        weight: (O, I, N), any floating dtype; or (L, O, I, N) for L layers that share positions and spreads.
         positions: (ndim, O, I, N), offsets from the kernel's centre in pixels, in the order of dilated_kernel_size.
         sigma: (ndim, O, I, N), its absolute value adds to the smallest spread, in pixels. None iff the interpolation
             has no spread.
@@ -47,8 +47,8 @@ def construct_kernel(
         interpolation: A name of ``dcls.INTERPOLATIONS``.
 
     Returns:
-        (O, I, *dilated_kernel_size) in the dtype of weight; computed in float32 at least, under any autocast. (On CUDA
-        the last product follows ``torch.set_float32_matmul_precision``.)
+        (O, I, *dilated_kernel_size), or with L in front, in the dtype of weight; computed in float32 at least, under
+        any autocast. (On CUDA the last product follows ``torch.set_float32_matmul_precision``.)
 
     Raises:
         ValueError: shapes disagree, the interpolation is unknown, or sigma is missing or superfluous.
@@ -78,17 +78,24 @@ def axis_footprint(position: Tensor, sigma: Tensor | None, size: int, kind: Inte
 
 
 def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tensor:
-    """Sum over n of w_n times the outer product of its footprints: (O, I, N), [(O, I, N, X)] -> (O, I, *size)."""
+    """Sum over n of w_n times the outer product of its footprints; all layers of L in one matrix product a channel.
+
+    ([L,] O, I, N), [(O, I, N, X)] -> ([L,] O, I, *size)
+    """
     if normalized:
         mass = reduce(torch.mul, [footprint.sum(-1) for footprint in footprints])
         weight = weight / (mass + MASS_EPS)
+    layers = weight.shape[:-3]
     *leading, last = footprints
-    if not leading:
-        return (weight.unsqueeze(-2) @ last).squeeze(-2)
-    # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
-    outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
-    kernel = (weight.unsqueeze(-1) * outer).mT @ last
-    return kernel.reshape(*kernel.shape[:-2], *(footprint.shape[-1] for footprint in footprints))
+    rows = weight.reshape(-1, *weight.shape[-3:]).permute(1, 2, 0, 3).unsqueeze(-2)  # (O, I, L, 1, N)
+    if leading:
+        # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
+        outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
+        rows = rows * outer.mT.unsqueeze(-3)  # (O, I, L, X1, N)
+    kernel: Tensor = rows.flatten(2, 3) @ last  # (O, I, L * X1, X)
+    size = [footprint.shape[-1] for footprint in footprints]
+    kernel = kernel.unflatten(-2, (rows.shape[2], -1)).movedim(2, 0)
+    return kernel.reshape(*layers, *weight.shape[-3:-1], *size)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[None]:
@@ -100,11 +107,14 @@ def _without_autocast(device_type: str) -> AbstractContextManager[None]:
 def _check_shapes(
     weight: Tensor, positions: Tensor, sigma: Tensor | None, size: Sequence[int], kind: Interpolation, name: str
 ) -> None:
-    if weight.ndim != 3:
-        raise ValueError(f"weight must have 3 axes (out, in per group, kernel_count), got shape {tuple(weight.shape)}")
+    if weight.ndim not in (3, 4):
+        raise ValueError(
+            "weight must have 3 axes (out, in per group, kernel_count), or one more in front for several layers, "
+            f"got shape {tuple(weight.shape)}"
+        )
     if not 1 <= len(size) <= 3 or any(extent < 1 for extent in size):
         raise ValueError(f"dilated_kernel_size must be 1 to 3 positive integers, got {tuple(size)}")
-    expected = (len(size), *weight.shape)
+    expected = (len(size), *weight.shape[-3:])
     if tuple(positions.shape) != expected:
         raise ValueError(f"positions must have shape {expected} to match the weight, got {tuple(positions.shape)}")
     if (sigma is not None) != kind.has_sigma:

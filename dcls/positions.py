@@ -73,6 +73,10 @@ class SharedPositions(PositionOwner):
         """Draw the set anew."""
         self.reset_positions()
 
+    def fuse(self) -> nn.Module:
+        """Nothing: what remains of the set once ``timm.utils.reparameterize_model`` has folded its layers."""
+        return nn.Identity()
+
     def extra_repr(self) -> str:
         """Shapes, for ``repr``."""
         return f"{tuple(self.positions.shape)}, interpolation={self.interpolation!r}"

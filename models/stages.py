@@ -62,6 +62,7 @@ def use_dcls(
             layers.append(layer)
         if layers:
             stage.shared = dcls.share_positions(layers)
+            dcls.construct_together(stage)
 
 
 def _dcls_for(conv: nn.Conv2d, dilated_kernel_size: int, kernel_count: int, interpolation: str) -> dcls.Dcls2d:

@@ -132,6 +132,14 @@ def test_bad_arguments_are_named() -> None:
         depthwise_conv2d(x, kernel, bias, (3, 0, 0, 0))
     with pytest.raises(ValueError, match=r"the kernel \(3, 3\) is larger than the input \(2, 4\)"):
         depthwise_conv2d(x[..., :2, :], kernel, bias)
+    with pytest.raises(ValueError, match=r"kernel of shape .2, 1, 3, 3. does not fit an input of shape .1, 1, 4, 4."):
+        depthwise_conv2d(x[:, :1], kernel)
+    with pytest.raises(ValueError, match=r"bias of shape .1,. does not fit"):
+        depthwise_conv2d(x, kernel, bias[:1])
+    with pytest.raises(ValueError, match="kernel is torch.float32 on cpu, but the input torch.float64 on cpu"):
+        depthwise_conv2d(x, kernel.float())
+    with pytest.raises(ValueError, match="kernel is torch.float64 on meta, but the input torch.float64 on cpu"):
+        depthwise_conv2d(x, kernel.to("meta"))
     with pytest.raises(ValueError, match="unknown backend 'cudnn'; choose one of direct"), use_backend("cudnn"):
         pass
 

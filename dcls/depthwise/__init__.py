@@ -32,18 +32,35 @@ def depthwise_conv2d(
         (B, C, H', W') in the memory format of input, in its dtype or that of autocast.
 
     Raises:
-        ValueError: the kernel is larger than the padded input, or the padding as large as the kernel.
+        ValueError: shapes, dtypes or devices disagree, the kernel is larger than the padded input, or the padding as
+            large as the kernel.
     """
     if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):  # meta has no autocast
         dtype = torch.get_autocast_dtype(input.device.type)
         input, kernel, bias = input.to(dtype), kernel.to(dtype), None if bias is None else bias.to(dtype)
-    size, kernel_size = (input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3])
     sides = Padding(*padding)
+    _check(input, kernel, bias, sides)
+    kernel, sides = crop_unreachable(kernel, sides, (input.shape[2], input.shape[3]))
+    result: Tensor = convolve(input, kernel, bias, sides)
+    return result
+
+
+def _check(input: Tensor, kernel: Tensor, bias: Tensor | None, sides: Padding) -> None:
+    channels = input.shape[1] if input.ndim == 4 else None
+    expected = {"kernel": (kernel, (channels, 1, *kernel.shape[2:])), "bias": (bias, (channels,))}
+    for name, (tensor, shape) in expected.items():
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape:
+            shapes = f"{name} of shape {tuple(tensor.shape)} does not fit an input of shape {tuple(input.shape)}"
+            raise ValueError(f"{shapes}; expected {shape} with an input (B, C, H, W)")
+        if (tensor.dtype, tensor.device) != (input.dtype, input.device):
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}, but the input {input.dtype} on {input.device}"
+            )
+    size, kernel_size = (input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3])
     extents = (kernel_size[0], kernel_size[0], kernel_size[1], kernel_size[1])
     if not all(0 <= side < extent for side, extent in zip(sides, extents, strict=True)):
         raise ValueError(f"padding {tuple(sides)} must be at least 0 and less than the kernel's extent {kernel_size}")
     if min(output_size(size, kernel_size, sides)) < 1:
         raise ValueError(f"the kernel {kernel_size} is larger than the input {size} with padding {tuple(sides)}")
-    kernel, sides = crop_unreachable(kernel, sides, size)
-    result: Tensor = convolve(input, kernel, bias, sides)
-    return result

@@ -1,0 +1,53 @@
+"""Folding a network's DCLS layers into plain convolutions, for inference and other tools."""
+
+import torch
+from torch import Tensor, nn
+
+from dcls.conv import Dcls2d, DclsNd
+from dcls.positions import SharedPositions
+
+
+@torch.no_grad()
+def reparameterize(network: nn.Module, example: Tensor | None = None) -> nn.Module:
+    """Replace every DCLS layer by the plain convolution with its kernel, in place; the outputs stay the same.
+
+    ``timm.utils.reparameterize_model`` does the same without cropping.
+
+    Args:
+        network: Any module; positions that its layers shared are removed, too.
+        example: An input of the largest size there will be. It runs through the network once, and each 2-D kernel is
+            cropped to what it can meet there; larger inputs are refused afterwards. None keeps the kernels whole.
+
+    Returns:
+        The network; for a lone layer, its convolution.
+    """
+    sizes = {} if example is None else _input_sizes(network, example)
+    layers = [module for module in network.modules() if isinstance(module, DclsNd)]
+    folded = {layer: layer.fuse(sizes.get(layer)) if isinstance(layer, Dcls2d) else layer.fuse() for layer in layers}
+    for parent in list(network.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() leaves out a layer's second name
+            if isinstance(child, DclsNd):
+                setattr(parent, name, folded[child])
+            elif isinstance(child, SharedPositions):
+                delattr(parent, name)
+    return folded[network] if isinstance(network, DclsNd) else network
+
+
+def _input_sizes(network: nn.Module, example: Tensor) -> dict[DclsNd, tuple[int, int]]:
+    """(H, W) of the largest input that each 2-D layer sees."""
+    sizes: dict[DclsNd, tuple[int, int]] = {}
+
+    def note(layer: DclsNd, inputs: tuple[Tensor, ...]) -> None:
+        height, width = inputs[0].shape[-2:]
+        seen = sizes.get(layer, (0, 0))
+        sizes[layer] = (max(height, seen[0]), max(width, seen[1]))
+
+    hooks = [m.register_forward_pre_hook(note) for m in network.modules() if isinstance(m, Dcls2d)]
+    was_training = network.training
+    try:
+        network.eval()(example)
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return sizes

@@ -1,0 +1,131 @@
+"""Folded networks give the same outputs, in plain layers that other tools know."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.utils import reparameterize_model
+from torch import nn
+
+import dcls
+import models  # noqa: F401
+
+NETWORKS = ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"]
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request) -> nn.Module:
+    net = timm.create_model(request.param, num_classes=10).eval()
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, dcls.DclsNd):
+                layer.positions.mul_(8)  # reach out to the kernel's border
+    return net
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 96, 96)
+
+
+def has_dcls(network: nn.Module) -> bool:
+    return any(isinstance(m, (dcls.DclsNd, dcls.SharedPositions)) for m in network.modules())
+
+
+@torch.no_grad()
+def test_timm_folds_a_copy(network, images) -> None:
+    folded = reparameterize_model(network)
+    assert has_dcls(network) and not has_dcls(folded)
+    assert not any("positions" in name or "sigma" in name for name in folded.state_dict())
+    torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_kernels_whole_or_cropped_for_an_example(network, images) -> None:
+    expected = network(images)
+    whole = dcls.reparameterize(copy.deepcopy(network))
+    cropped = dcls.reparameterize(copy.deepcopy(network), images)
+    for folded, largest in ((whole, [23] * 4), (cropped, [23, 23, 11, 5])):
+        assert not has_dcls(folded)
+        kernels = [[m.weight.shape[-1] for m in stage.modules() if isinstance(m, nn.Conv2d)] for stage in folded.stages]
+        assert [max(k) for k in kernels] == largest
+        torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-5)
+    smaller = torch.randn(1, 3, 64, 80)
+    torch.testing.assert_close(cropped(smaller), network(smaller), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"cropped for inputs up to \(6, 6\), got \(8, 6\); fold the network again"):
+        cropped(torch.randn(1, 3, 128, 96))
+
+
+@pytest.mark.parametrize(
+    "layer_type, conv_type", [(dcls.Dcls1d, nn.Conv1d), (dcls.Dcls2d, nn.Conv2d), (dcls.Dcls3d, nn.Conv3d)]
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(padding="same", bias=False),
+        dict(stride=2, padding=1, groups=2),
+        dict(padding_mode="circular", padding=2),
+    ],
+    ids=str,
+)
+def test_a_layer_becomes_its_convolution(layer_type, conv_type, options) -> None:
+    layer = layer_type(4, 4, 3, 5, **options)
+    x = torch.randn(2, 4, *(6,) * layer.ndim)
+    folded = dcls.reparameterize(layer, x)
+    assert isinstance(folded, conv_type) and folded.training
+    torch.testing.assert_close(folded(x), layer(x))
+    if folded.bias is not None:
+        assert folded.bias is not layer.bias
+
+
+@pytest.mark.parametrize(
+    "padding, input_size",
+    [
+        ("same", (9, 7)),
+        ("same", (30, 2)),
+        ((3, 2), (50, 50)),
+        ((22, 4), (9, 50)),
+        ((15, 15), (20, 30)),
+        ("valid", (60, 55)),
+    ],
+)
+@pytest.mark.parametrize("size", [(23, 23), (24, 23), (51, 5), (16, 16)])
+def test_cropping_under_any_padding(size, padding, input_size) -> None:
+    if not isinstance(padding, str):  # less than the kernel
+        padding = tuple(min(p, s - 1) for p, s in zip(padding, size, strict=True))
+        input_size = tuple(max(i, s - 2 * p) for i, s, p in zip(input_size, size, padding, strict=True))
+    layer = dcls.Dcls2d(4, 4, 9, size, padding=padding, groups=4).double()
+    with torch.no_grad():
+        layer.positions.mul_(20)
+    x = torch.randn(2, 4, *input_size, dtype=torch.float64)
+    torch.testing.assert_close(layer.fuse(input_size)(x), layer(x))
+
+
+def test_a_layer_used_under_two_names_stays_one() -> None:
+    net = nn.Module()
+    net.a = net.b = dcls.Dcls2d(4, 4, 3, 5)
+    folded = dcls.reparameterize(net)
+    assert folded.a is folded.b and isinstance(folded.a, nn.Conv2d)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:Converting a tensor to a Python boolean")
+def test_an_exported_or_traced_program_is_free_of_our_operators(network, images) -> None:
+    folded = dcls.reparameterize(network, images)
+    program = torch.export.export(folded, (images,))
+    assert "dcls" not in program.graph_module.code
+    torch.testing.assert_close(program.module()(images), folded(images), rtol=1e-4, atol=1e-5)
+    traced = torch.jit.trace(folded, images)
+    torch.testing.assert_close(traced(images), folded(images), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_onnx(network, images, tmp_path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    folded = dcls.reparameterize(network, images)
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(folded, (images,), path, dynamo=True)
+    session = onnxruntime.InferenceSession(path)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), folded(images), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,134 @@
+"""Kernels built for a whole stage at once are the layers' own, in every way a stage is called."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import dcls
+import dcls.together
+import models  # noqa: F401
+
+
+class Stage(nn.Module):
+    """Three layers with one set of positions, and one with a set of its own."""
+
+    def __init__(self, together: bool = True, interpolation: str = "gaussian") -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            dcls.Dcls2d(6, 6, 4, (9, 7), padding="same", groups=6, interpolation=interpolation) for _ in range(4)
+        )
+        self.shared = dcls.share_positions(list(self.convs[:3]))
+        if together:
+            dcls.construct_together(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv in self.convs:
+            x = x + conv(x)
+        return x
+
+
+def pair(**options) -> tuple[Stage, Stage]:
+    """With and without building together, of equal parameters."""
+    together, alone = Stage(**options), Stage(together=False, **options)
+    alone.load_state_dict(together.state_dict())
+    return together, alone
+
+
+def assert_equal_pass(together: nn.Module, alone: nn.Module) -> None:
+    x = torch.randn(2, 6, 8, 8)
+    outputs = [network(x) for network in (together, alone)]
+    torch.testing.assert_close(*outputs)
+    for network, out in zip((together, alone), outputs, strict=True):
+        network.zero_grad()
+        out.square().mean().backward()
+    for (name, a), b in zip(together.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+
+
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+def test_outputs_and_gradients(interpolation) -> None:
+    assert_equal_pass(*pair(interpolation=interpolation))
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("size", [(5,), (4, 5), (3, 4, 5)])
+def test_kernels_of_several_layers_are_those_of_each(layers, size) -> None:
+    weight = torch.randn(layers, 6, 2, 3, dtype=torch.float64)
+    positions, sigma = torch.randn(2, len(size), 6, 2, 3, dtype=torch.float64)
+    kernels = dcls.construct_kernel(weight, positions, sigma, size)
+    assert kernels.shape == (layers, 6, 2, *size)
+    for kernel, its_weight in zip(kernels, weight, strict=True):
+        torch.testing.assert_close(kernel, dcls.construct_kernel(its_weight, positions, sigma, size))
+
+
+def test_footprints_are_computed_once(monkeypatch) -> None:
+    calls = []
+    original = dcls.kernel.axis_footprint
+    monkeypatch.setattr(dcls.kernel, "axis_footprint", lambda *a: calls.append(a) or original(*a))
+    together, alone = pair()
+    for network in (together, alone):
+        network(torch.randn(1, 6, 8, 8))
+    assert len(calls) == 2 * 2 + 4 * 2  # two sets together, four layers alone, two axes each
+
+
+def test_nothing_is_left_behind_even_by_a_failure() -> None:
+    stage = Stage()
+    stage(torch.randn(1, 6, 8, 8))
+    with pytest.raises(ValueError):
+        stage(torch.randn(1, 5, 8, 8))
+    assert all(conv.built_kernel is None for conv in stage.convs)
+
+
+def test_several_passes_before_a_backward_pass_and_several_backward_passes() -> None:
+    together, alone = (network.double() for network in pair())
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    for network in (together, alone):
+        (network(x) + network(2 * x)).sum().backward(retain_graph=True)
+        network(x).sum().backward()
+    for a, b in zip(together.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_copies_build_their_own() -> None:
+    stage = Stage()
+    for twin in (copy.deepcopy(stage), pickle.loads(pickle.dumps(stage))):
+        with torch.no_grad():
+            twin.shared.positions.add_(1)
+        alone = Stage(together=False)
+        alone.load_state_dict(twin.state_dict())
+        assert_equal_pass(twin, alone)
+
+
+def test_compiled() -> None:
+    together, alone = pair()
+    together.compile(fullgraph=True)
+    assert_equal_pass(together, alone)
+
+
+def test_checkpointing_from_outside() -> None:
+    together, alone = pair()
+    for use_reentrant in (True, False):
+        x = torch.randn(2, 6, 8, 8, requires_grad=True)
+        for network in (together, alone):
+            network.zero_grad()
+        torch.utils.checkpoint.checkpoint(together, x, use_reentrant=use_reentrant).sum().backward()
+        alone(x).sum().backward()
+        for a, b in zip(together.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_a_checkpointing_stage_of_timm_builds_in_its_blocks(use_reentrant, monkeypatch) -> None:
+    monkeypatch.setattr(timm.layers, "use_reentrant_ckpt", lambda: use_reentrant)
+    network = timm.create_model("convnext_atto_dcls_gauss", dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
+    twin = copy.deepcopy(network)
+    twin.set_grad_checkpointing()
+    x = torch.randn(2, 3, 32, 32)
+    for net in (network, twin):
+        net(x).sum().backward()
+    for a, b in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
