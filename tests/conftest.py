@@ -1,5 +1,6 @@
 """Fixtures: small image folders, the tiny configuration that trains on them, and material outside the repository."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,26 @@ import pytest
 import torch
 from PIL import Image
 
+if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels run on the CPU; read when Triton is first imported
+    from triton_interpreter import multiply_values_of_bfloat16
+
+    multiply_values_of_bfloat16()
+
 REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 @pytest.fixture

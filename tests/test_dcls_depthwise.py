@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,27 +13,32 @@ from torch import Tensor, nn
 from torch.export import export
 
 import dcls
-from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, use_backend
+from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, triton_rows, use_backend
+from dcls.depthwise.choice import choose_backend
 from dcls.depthwise.geometry import crop_unreachable
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+IN_FLOAT32 = ("native", "triton")  # whatever the input is
 # (B, C, H, W), (h, w), (top, bottom, left, right)
 SHAPES = {
     "same": ((2, 16, 14, 14), (7, 7), (3, 3, 3, 3)),
     "batch of one, H != W": ((1, 5, 6, 11), (13, 23), (6, 6, 11, 11)),
-    "kernel beyond twice the map": ((2, 24, 7, 7), (51, 51), (25, 25, 25, 25)),
+    "kernel beyond twice the map": ((2, 5, 7, 7), (51, 51), (25, 25, 25, 25)),
     "even kernel, odd padding": ((3, 17, 8, 8), (4, 6), (1, 2, 2, 3)),
     "no padding": ((2, 3, 5, 6), (2, 3), (0, 0, 0, 0)),
     "full padding": ((1, 9, 4, 5), (3, 4), (2, 2, 3, 3)),
     "one pixel": ((2, 4, 1, 1), (5, 5), (2, 2, 2, 2)),
-    "wide": ((1, 18, 3, 61), (1, 17), (0, 0, 8, 8)),
-    "many channels": ((1, 130, 9, 9), (9, 3), (4, 4, 1, 1)),
+    "wide": ((1, 2, 3, 90), (1, 17), (0, 0, 8, 8)),
+    "tall": ((1, 2, 50, 3), (23, 2), (11, 11, 0, 1)),
+    "many channels": ((1, 20, 9, 5), (9, 3), (4, 4, 1, 1)),
 }
 
 
 def skip_unless_it_runs_here(backend: str) -> None:
     if backend == "native" and not native.is_available():
         pytest.skip("no C++ compiler on this machine")
+    if backend == "triton" and not triton_rows.is_available():
+        pytest.skip("Triton is not installed")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -56,29 +62,43 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return ((actual.double() - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
-@pytest.mark.parametrize(
-    "backend, dtype",
-    [(b, d) for b in BACKENDS for d in TOLERANCE if (b, d) != ("native", torch.float64)],  # it computes in float32
-)
-@pytest.mark.parametrize("case", SHAPES)
-def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
-    skip_unless_it_runs_here(backend)
-    shape, size, padding = SHAPES[case]
+def check_output_and_all_gradients(backend, dtype, case, layout="contiguous", device="cpu") -> None:
+    shape, size, padding = case
     # Rounded once, so that only the computation is compared.
     exact = tuple(t.detach().to(dtype).double().requires_grad_() for t in arguments(shape, size))
     seed_grad = torch.randn_like(reference.depthwise_conv2d(*exact, Padding(*padding))).to(dtype).double()
     expected = output_and_gradients(lambda *t: reference.depthwise_conv2d(*t, Padding(*padding)), exact, seed_grad)
-    ours = [t.detach().to(dtype).requires_grad_() for t in exact]
+    ours = [t.detach().to(device, dtype).requires_grad_() for t in exact]
     if layout == "channels_last":
         ours[0] = ours[0].detach().to(memory_format=torch.channels_last).requires_grad_()
     elif layout == "strided":
         ours[0] = F.pad(ours[0].detach(), (1, 1, 1, 1))[..., 1:-1, 1:-1].requires_grad_()
     with use_backend(backend):
-        actual = output_and_gradients(lambda *t: depthwise_conv2d(*t, padding), ours, seed_grad)
+        actual = output_and_gradients(lambda *t: depthwise_conv2d(*t, padding), ours, seed_grad.to(device))
     for a, b in zip(actual, expected, strict=True):
         assert a.dtype == dtype and a.shape == b.shape
-        assert relative_error(a, b) < TOLERANCE[dtype]
+        assert relative_error(a.cpu(), b) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize(
+    "backend, dtype",
+    [(b, d) for b in BACKENDS for d in TOLERANCE if d != torch.float64 or b not in IN_FLOAT32],
+)
+@pytest.mark.parametrize("case", SHAPES)
+def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
+    skip_unless_it_runs_here(backend)
+    check_output_and_all_gradients(backend, dtype, SHAPES[case], layout)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["direct", "toeplitz", "triton"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("case", [*SHAPES, "a stage of ConvNeXt"])
+def test_output_and_all_gradients_on_a_gpu(backend, dtype, case, layout) -> None:
+    stage = ((8, 48, 28, 28), (23, 23), (11, 11, 11, 11))
+    check_output_and_all_gradients(backend, dtype, SHAPES.get(case, stage), layout, "cuda")
 
 
 def test_the_chosen_backend_is_right() -> None:
@@ -89,12 +109,32 @@ def test_the_chosen_backend_is_right() -> None:
     assert relative_error(depthwise_conv2d(*exact, padding), expected) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["direct", "matmul"])
+@pytest.mark.parametrize("name", ["direct", "matmul", "toeplitz"])
 def test_first_and_second_derivatives(name) -> None:
     shape, size, padding = (2, 3, 4, 5), (3, 4), (1, 1, 1, 2)
     with use_backend(name):
         assert torch.autograd.gradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
         assert torch.autograd.gradgradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
+
+
+def chosen(device: str, shape: tuple[int, ...], size: tuple[int, int], dtype: torch.dtype = torch.bfloat16) -> str:
+    """The backend's name; the tensor of another device is only claimed to be there."""
+    tensor = SimpleNamespace(device=torch.device(device), dtype=dtype, shape=shape)
+    return next(name for name, module in BACKENDS.items() if module is choose_backend(tensor, size))
+
+
+def test_the_choice_on_a_gpu_weighs_multiply_adds(monkeypatch) -> None:
+    monkeypatch.setattr(triton_rows, "is_available", lambda: True)
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "triton"
+    assert chosen("cuda", (128, 192, 28, 28), (23, 23)) == "triton"
+    assert chosen("cuda", (128, 384, 14, 14), (23, 23)) == "toeplitz"
+    assert chosen("cuda", (128, 768, 7, 7), (13, 13)) == "toeplitz"
+    assert chosen("cuda", (1, 384, 14, 14), (23, 23)) != "toeplitz"  # too few images for so large a matrix
+    assert chosen("cuda", (128, 96, 56, 56), (3, 3)) == "direct"
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.float64) == "direct"
+    assert chosen("xpu", (128, 96, 56, 56), (23, 23)) == "direct"
+    monkeypatch.setattr(triton_rows, "is_available", lambda: False)
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "direct"
 
 
 @pytest.mark.parametrize("size, padding", [((51, 51), (25,) * 4), ((8, 30), (3, 4, 14, 15)), ((5, 5), (4, 0, 0, 4))])
@@ -145,7 +185,7 @@ def test_bad_arguments_are_named() -> None:
 
 
 def test_the_operator_obeys_pytorchs_rules(backend) -> None:
-    dtype = torch.float32 if backend == "native" else torch.float64
+    dtype = torch.float32 if backend in IN_FLOAT32 else torch.float64
     x, kernel, bias = arguments((2, 3, 6, 5), (3, 4), dtype)
     grad = torch.randn(2, 3, 6, 5, dtype=dtype, requires_grad=True)
     checks = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
@@ -244,7 +284,7 @@ def test_without_a_compiler_pytorch_takes_over_and_says_so(tmp_path) -> None:
         "from dcls.depthwise.choice import choose_backend\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
-        "    names = [choose_backend(torch.zeros(1, 1, 1, 1)).__name__ for _ in range(2)]\n"
+        "    names = [choose_backend(torch.zeros(1, 1, 1, 1), (1, 1)).__name__ for _ in range(2)]\n"
         "print(names, [str(w.message) for w in caught])\n"
     )
     environment = {"PATH": "", "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dcls.depthwise import direct, matmul, native
+from dcls.depthwise import direct, matmul, native, toeplitz, triton_rows
 from dcls.depthwise.geometry import Padding
 
 
@@ -21,17 +21,44 @@ class Backend(Protocol):
         """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
 
 
-BACKENDS: dict[str, Backend] = {"direct": direct, "matmul": matmul, "native": native}
+BACKENDS: dict[str, Backend] = {
+    "direct": direct,
+    "matmul": matmul,
+    "native": native,
+    "toeplitz": toeplitz,
+    "triton": triton_rows,
+}
 _forced: Backend | None = None
 
+# A multiply-add of the direct convolution takes as long as this many in a matrix product on tensor cores; and expanding
+# the matrix of ``toeplitz`` as long as this many images. Estimates, not measured.
+TENSOR_CORE_ADVANTAGE = 8
+EXPANSION_IN_IMAGES = 32
+# Pixels of the largest map whose Toeplitz matrices are worth their memory, (H W)^2 numbers a channel.
+LARGEST_TOEPLITZ_MAP = 256
 
-def choose_backend(input: Tensor) -> Backend:
-    """The fastest backend for this input, or the one that ``use_backend`` asks for."""
+
+def choose_backend(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
+    """The fastest backend for this input and (cropped) kernel, or the one that ``use_backend`` asks for."""
     if _forced is not None:
         return _forced
-    if input.device.type != "cpu":
-        return direct
-    return native if input.dtype != torch.float64 and native.is_available() else matmul
+    if input.device.type == "cpu":
+        return native if input.dtype != torch.float64 and native.is_available() else matmul
+    if input.device.type == "cuda" and input.dtype != torch.float64 and input.shape[0] > 0:
+        return _cheapest_on_gpu(input, kernel_size)
+    return direct
+
+
+def _cheapest_on_gpu(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
+    """By multiply-adds a pixel."""
+    batch, pixels, width = input.shape[0], input.shape[2] * input.shape[3], input.shape[3]
+    rows, columns = kernel_size
+    costs: list[tuple[float, Backend]] = [(TENSOR_CORE_ADVANTAGE * rows * columns, direct)]
+    if pixels <= LARGEST_TOEPLITZ_MAP:
+        costs.append((pixels * (1 + EXPANSION_IN_IMAGES / batch), toeplitz))
+    if triton_rows.is_available():
+        costs.append((rows * triton_rows.columns_met(width, columns), triton_rows))
+    return min(costs, key=lambda cost: cost[0])[1]
 
 
 @contextmanager

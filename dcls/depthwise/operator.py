@@ -17,7 +17,8 @@ from dcls.depthwise.geometry import Padding, output_size
 @torch.library.custom_op("dcls::depthwise_conv2d", mutates_args=())
 def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W') in the memory format of input."""
-    out = choose_backend(input).convolve(input, kernel, bias, Padding(*padding))
+    backend = choose_backend(input, (kernel.shape[2], kernel.shape[3]))
+    out = backend.convolve(input, kernel, bias, Padding(*padding))
     return out.contiguous(memory_format=_memory_format(input))
 
 
@@ -31,7 +32,8 @@ def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]
 def weight_gradient(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     rows, columns = kernel_size
-    return choose_backend(input).weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
+    backend = choose_backend(input, (rows, columns))
+    return backend.weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
 
 
 @weight_gradient.register_fake
