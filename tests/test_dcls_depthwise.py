@@ -1,6 +1,7 @@
 """Every backend of the depthwise convolution against its definition, and the operator under what PyTorch does to it."""
 
 import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,10 +81,15 @@ def check_output_and_all_gradients(backend, dtype, case, layout="contiguous", de
         assert relative_error(a.cpu(), b) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
 @pytest.mark.parametrize(
-    "backend, dtype",
-    [(b, d) for b in BACKENDS for d in TOLERANCE if d != torch.float64 or b not in IN_FLOAT32],
+    "backend, dtype, layout",
+    [
+        (backend, dtype, layout)
+        for backend in BACKENDS
+        for dtype in TOLERANCE
+        for layout in (["channels_last"] if backend == "triton" else ["contiguous", "channels_last", "strided"])
+        if dtype != torch.float64 or backend not in IN_FLOAT32
+    ],
 )
 @pytest.mark.parametrize("case", SHAPES)
 def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
@@ -115,6 +121,39 @@ def test_first_and_second_derivatives(name) -> None:
     with use_backend(name):
         assert torch.autograd.gradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
         assert torch.autograd.gradgradcheck(lambda *t: depthwise_conv2d(*t, padding), arguments(shape, size))
+
+
+COMPILE = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from dcls.depthwise import triton_kernels
+
+for kernel, constants in ((triton_kernels.convolve, {"HAS_BIAS": True}), (triton_kernels.weight_gradient, {})):
+    for number, rows in (("bf16", 64), ("fp32", 32)):
+        constants |= {"ROWS": rows, "OUT": 64, "IN": 64}
+        signature = {name: "*" + number if name.endswith("_ptr") else "i32" for name in kernel.arg_names}
+        signature |= dict.fromkeys(constants, "constexpr")
+        if "by_column_ptr" in signature:
+            signature["by_column_ptr"] = "*fp32"
+        source = ASTSource(kernel, signature, {(kernel.arg_names.index(name),): v for name, v in constants.items()})
+        compiled = compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+        print("mma" in compiled.asm["ptx"], compiled.metadata.shared)
+"""
+
+
+def test_triton_compiles_for_a_gpu_that_need_not_be_here() -> None:
+    if not triton_rows.is_available():
+        pytest.skip("Triton is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).parent.parent
+    result = subprocess.run(
+        [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment, check=True, cwd=script
+    )
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert len(lines) == 4
+    for on_tensor_cores, shared_memory in lines:
+        assert on_tensor_cores == "True"
+        assert int(shared_memory) <= 99 * 1024  # what the smaller cards have
 
 
 def chosen(device: str, shape: tuple[int, ...], size: tuple[int, int], dtype: torch.dtype = torch.bfloat16) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dcls.depthwise.geometry import Padding, output_size
 
 LEAST_TILE, LARGEST_TILE = 16, 64  # tensor cores take 16 at least
-_ROWS = 64
+_WARPS = 8  # with fewer, registers spill
 
 
 def is_available() -> bool:
@@ -28,8 +28,8 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
     rows, columns = output_size((height, width), (kernel.shape[2], kernel.shape[3]), padding)
     out = input.new_empty(batch, channels, rows, columns)
     if out.numel():
-        tile = tile_width(columns)
-        grid = (_count(batch * rows, _ROWS), channels, _count(columns, tile))
+        tile, tile_rows = tile_width(columns), _tile_rows(input)
+        grid = (_count(batch * rows, tile_rows), channels, _count(columns, tile))
         with torch.cuda.device_of(input):
             _kernels().convolve[grid](
                 input,
@@ -43,9 +43,10 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
                 padding.top,
                 padding.left,
                 HAS_BIAS=bias is not None,
-                ROWS=_ROWS,
+                ROWS=tile_rows,
                 OUT=tile,
                 IN=tile_width(width),
+                num_warps=_WARPS,
             )
     return out
 
@@ -71,9 +72,10 @@ def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], p
                 columns,
                 padding.top,
                 padding.left,
-                ROWS=_ROWS,
+                ROWS=_tile_rows(input),
                 OUT=out_tile,
                 IN=in_tile,
+                num_warps=_WARPS,
             )
     return by_column.sum(2).to(input.dtype).unsqueeze(1)
 
@@ -87,6 +89,11 @@ def columns_met(width: int, kernel_width: int) -> int:
     """Input columns, whole tiles of them, that are multiplied for each output column."""
     tile = tile_width(width)
     return tile * _count(min(width, tile + kernel_width - 1), tile)
+
+
+def _tile_rows(input: Tensor) -> int:
+    """Rows of one tile, as many as registers hold."""
+    return 32 if input.dtype == torch.float32 else 64
 
 
 def _count(extent: int, tile: int) -> int:
