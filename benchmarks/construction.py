@@ -3,14 +3,14 @@
 
 python -m benchmarks.construction
 
-One depthwise layer of C channels, 26 elements in 23x23, float32, on the CPU. In each round both sides run once to warm
-the caches and are then timed; the table shows medians over the rounds. Peak memory is what is allocated at once between
-the start of the forward and the end of the backward pass.
+One depthwise layer of C channels, 26 elements in 23x23, float32, on the CPU. Both sides take turns, each with one call
+to warm the caches; the table shows medians over the rounds. Peak memory is what is allocated at once between the start
+of the forward and the end of the backward pass.
 """
 
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.environment import describe_environment
 from benchmarks.reference import make_pair
+from benchmarks.timing import median_ratio, seconds_in_turn
 
 CHANNELS = (96, 768)
 ROUNDS = 7
-REPETITIONS = 5
 
 
 def builders(channels: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -34,17 +34,6 @@ def forward_and_backward(build: Callable[[], Tensor]) -> None:
     """One construction with all its gradients."""
     kernel = build()
     kernel.backward(torch.ones_like(kernel))
-
-
-def seconds(build: Callable[[], Tensor]) -> float:
-    """Median wall time of a forward and backward pass, after one that does not count."""
-    forward_and_backward(build)
-    times = []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        forward_and_backward(build)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def peak_bytes(build: Callable[[], Tensor]) -> int:
@@ -66,9 +55,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for channels in CHANNELS:
         ours, theirs = builders(channels)
-        pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
-        ours_s, theirs_s = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratio = statistics.median(b / a for a, b in pairs)
+        passes = {"ours": partial(forward_and_backward, ours), "theirs": partial(forward_and_backward, theirs)}
+        times = seconds_in_turn(passes, ROUNDS, repetitions=5, warm_ups=1)
+        ours_s, theirs_s = (statistics.median(times[side]) for side in passes)
+        ratio = median_ratio(times, "theirs", "ours")
         ours_b, theirs_b = peak_bytes(ours), peak_bytes(theirs)
         print(
             f"| {channels} | {1e3 * theirs_s:.0f} ms | {1e3 * ours_s:.1f} ms | {ratio:.0f}x "

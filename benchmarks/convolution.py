@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""The large-kernel depthwise convolution alone beside ``F.conv2d``, at every stage of ConvNeXt-T for 224 px images.
+
+    python -m benchmarks.convolution                                  CPU, float32, batch 8
+    python -m benchmarks.convolution --device cuda --batch 128        GPU, bfloat16, with the roofline
+
+Times of the forward pass and of both gradients. ``F.conv2d`` runs in both memory formats and the faster one counts;
+this project's runs in channels last, as in ConvNeXt. All sides take turns; the table shows medians over the rounds.
+
+The roofline is the least time that the hardware allows: bytes of input, output and kernel by the memory's bandwidth, or
+the direct convolution's FLOPs, after cropping, by the tensor cores' speed, whichever is more; as given by --bandwidth
+and --flops (defaults: NVIDIA's figures for an H200).
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.environment import describe_environment
+from benchmarks.timing import median_ratio, seconds_in_turn
+from dcls.depthwise import Padding, depthwise_conv2d
+from dcls.depthwise.geometry import crop_unreachable
+
+STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
+SIZES = (7, 17, 23, 51)
+OURS = "this project"
+PYTORCH = {torch.contiguous_format: "contiguous", torch.channels_last: "channels last"}
+PASSES = ("forward", "input gradient", "weight gradient")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution with "same" padding."""
+
+    batch: int
+    channels: int
+    extent: int
+    size: int
+    device: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """bfloat16 on a GPU."""
+        return torch.bfloat16 if self.device == "cuda" else torch.float32
+
+    def tensors(self, memory_format: torch.memory_format) -> tuple[Tensor, Tensor, Tensor]:
+        """Input, kernel and output gradient."""
+        shape = (self.batch, self.channels, self.extent, self.extent)
+        options = {"device": self.device, "dtype": self.dtype}
+        input, grad = (torch.randn(shape, **options).to(memory_format=memory_format) for _ in range(2))
+        return input, torch.randn(self.channels, 1, self.size, self.size, **options), grad
+
+    def least_seconds(self, bandwidth: float, flops: float) -> float:
+        """The roofline of one pass."""
+        half = self.size // 2
+        kernel = torch.empty(self.channels, 1, self.size, self.size, device="meta")
+        cropped, _ = crop_unreachable(kernel, Padding(half, half, half, half), (self.extent, self.extent))
+        pixels = self.batch * self.channels * self.extent**2
+        moved = self.dtype.itemsize * (2 * pixels + cropped.numel())
+        return max(moved / bandwidth, 2 * pixels * cropped[0].numel() / flops)
+
+
+def make_pass(
+    convolve: Callable[[Tensor, Tensor], Tensor], tensors: tuple[Tensor, Tensor, Tensor], which: str
+) -> Callable[[], object]:
+    """A function that runs the forward pass, or one gradient of a forward pass that was run before."""
+    input, kernel, grad = tensors
+    if which == "forward":
+        return lambda: convolve(input, kernel)
+    wanted = (input if which == "input gradient" else kernel).requires_grad_()
+    out = convolve(input, kernel)
+    return lambda: torch.autograd.grad(out, wanted, grad, retain_graph=True)
+
+
+def measure(case: Case, which: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a pass on all sides."""
+    half = case.size // 2
+
+    def pytorch(input: Tensor, kernel: Tensor) -> Tensor:
+        return F.conv2d(input, kernel, padding=half, groups=case.channels)
+
+    def ours(input: Tensor, kernel: Tensor) -> Tensor:
+        return depthwise_conv2d(input, kernel, None, (half, half, half, half))
+
+    passes = {name: make_pass(pytorch, case.tensors(layout), which) for layout, name in PYTORCH.items()}
+    passes[OURS] = make_pass(ours, case.tensors(torch.channels_last), which)
+    return seconds_in_turn(passes, rounds, case.device, repetitions=10 if case.device == "cuda" else 1)
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bandwidth", type=float, default=4.8e12, help="bytes a second")
+    parser.add_argument("--flops", type=float, default=9.9e14, help="a second, dense bfloat16")
+    options = parser.parse_args()
+    on_gpu = options.device == "cuda"
+    print(f"{describe_environment()}; {options.device}, batch {options.batch}, median of {options.rounds} rounds\n")
+    print("| C x H x W | k | pass | F.conv2d | in | this project | faster |" + (" of the roofline |" if on_gpu else ""))
+    print("|---|---|---|---|---|---|---|" + ("---|" if on_gpu else ""))
+    for channels, extent in STAGES:
+        for size in SIZES:
+            case = Case(options.batch, channels, extent, size, options.device)
+            for which in PASSES:
+                times = measure(case, which, options.rounds)
+                medians = {side: statistics.median(t) for side, t in times.items()}
+                best = min(PYTORCH.values(), key=medians.__getitem__)
+                line = (
+                    f"| {channels} x {extent} x {extent} | {size} | {which} | {1e3 * medians[best]:.2f} ms | {best} "
+                    f"| {1e3 * medians[OURS]:.2f} ms | {median_ratio(times, best, OURS):.1f}x |"
+                )
+                if on_gpu:
+                    line += f" {case.least_seconds(options.bandwidth, options.flops) / medians[OURS]:.0%} |"
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

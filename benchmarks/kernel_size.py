@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""How the training step of ConvNeXt-T grows with the kernel: this project, dense convolution, reference package.
+
+    python -m benchmarks.kernel_size --out docs/kernel_size.png
+
+CPU, float32, batch 8, 224 px, channels last. "dense" is timm's ConvNeXt-T with ``nn.Conv2d`` kernels of that size. This
+project and the dense network take turns; the reference package's steps, minutes long, come last, one for each size.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import matplotlib
+
+from benchmarks.environment import describe_environment
+from benchmarks.networks import DENSE, OURS, REFERENCE, training_step
+from benchmarks.timing import seconds_in_turn
+
+matplotlib.use("Agg")  # no screen needed
+import matplotlib.pyplot as plt
+
+NETWORK, BATCH = "convnext_tiny", 8
+SIZES = (7, 11, 17, 23, 31, 41, 51)
+REFERENCE_SIZES = (7, 17, 23)  # larger ones need more than 24 GiB
+SIDES = (OURS, DENSE, REFERENCE)
+
+
+def measure(rounds: int) -> dict[str, dict[int, float]]:
+    """Median seconds of a training step, by side and size; all sizes of ours and dense take turns."""
+    passes = {
+        f"{side} {size}": training_step(NETWORK, side, BATCH, "cpu", size=size)
+        for size in SIZES
+        for side in (OURS, DENSE)
+    }
+    times = seconds_in_turn(passes, rounds)
+    passes.clear()
+    for size in REFERENCE_SIZES:
+        times |= seconds_in_turn({f"{REFERENCE} {size}": training_step(NETWORK, REFERENCE, BATCH, "cpu", size=size)}, 1)
+    return {
+        side: {size: statistics.median(times[f"{side} {size}"]) for size in SIZES if f"{side} {size}" in times}
+        for side in SIDES
+    }
+
+
+def draw(medians: dict[str, dict[int, float]], out: Path) -> None:
+    """Seconds over sizes, a line a side."""
+    figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
+    for (side, points), marker in zip(medians.items(), "os^", strict=True):
+        axes.plot(list(points), list(points.values()), marker=marker, label=side)
+    axes.set(xlabel="kernel size", ylabel="seconds a training step", yscale="log", xticks=SIZES)
+    axes.set_title(f"ConvNeXt-T on a CPU, batch {BATCH}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(out, dpi=150)
+
+
+def main() -> None:
+    """Print the table as Markdown and draw it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    options = parser.parse_args()
+    print(f"{describe_environment()}; cpu, float32, batch {BATCH}, median of {options.rounds} rounds\n")
+    medians = measure(options.rounds)
+    print(f"| k | {' | '.join(SIDES)} |")
+    print("|---" * (len(SIDES) + 1) + "|")
+    for size in SIZES:
+        cells = [f"{medians[side][size]:.2f} s" if size in medians[side] else "-" for side in SIDES]
+        print(f"| {size} | {' | '.join(cells)} |")
+    growth = [f"{medians[side][SIZES[-1]] / medians[side][SIZES[0]]:.2f}x" for side in (OURS, DENSE)]
+    print(f"| {SIZES[-1]} / {SIZES[0]} | {' | '.join(growth)} | - |")
+    draw(medians, options.out)
+
+
+if __name__ == "__main__":
+    main()

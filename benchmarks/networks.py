@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Whole networks: training step, evaluation and memory beside timm's network and the reference package's.
+
+    python -m benchmarks.networks                                                   CPU, float32, batch 8
+    python -m benchmarks.networks --device cuda --batch 128 256 [--compile]         GPU, bfloat16
+
+A training step is forward pass, cross-entropy, backward pass and AdamW on 224 px images; evaluation is a forward pass
+in inference mode. timm's network runs in both memory formats and the faster one counts; the others run in channels
+last. "this project, folded" has been through ``dcls.reparameterize``. All sides but the reference package, which
+follows, take turns; the table shows medians over the rounds.
+"""
+
+import argparse
+import statistics
+import warnings
+from collections.abc import Callable
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import dcls
+from benchmarks.environment import describe_environment
+from benchmarks.reference import reference
+from benchmarks.timing import median_ratio, peak_memory, seconds_in_turn
+from models.convnext_dcls import ConvNeXtDcls
+from models.metaformer_dcls import MetaFormerDcls
+
+NETWORKS = {"convnext_tiny": ConvNeXtDcls.conv_name, "convformer_s18": MetaFormerDcls.conv_name}
+IMAGE_SIZE = 224
+OURS, FOLDED, REFERENCE = "this project", "this project, folded", "reference package"
+DENSE = "dense convolution"  # in benchmarks.kernel_size
+TIMM = {torch.contiguous_format: "timm 7x7, contiguous", torch.channels_last: "timm 7x7, channels last"}
+COLUMNS = [*TIMM.values(), OURS, FOLDED, REFERENCE]
+
+
+def make_network(name: str, side: str, size: int = 23) -> nn.Module:
+    """timm's network, or with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
+    torch.manual_seed(0)
+    if side == DENSE:
+        return timm.create_model(name, kernel_sizes=size)
+    if side in TIMM.values():
+        return timm.create_model(name)
+    if side == REFERENCE:
+        return with_reference_layers(timm.create_model(name), NETWORKS[name], size)
+    return timm.create_model(f"{name}_dcls_gauss", dilated_kernel_size=size)
+
+
+def with_reference_layers(network: nn.Module, conv_name: str, size: int) -> nn.Module:
+    """Put the reference's Gaussian layer in place of every depthwise convolution."""
+    for block in [block for stage in network.stages for block in stage.blocks]:
+        conv = block.get_submodule(conv_name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            layer = reference.Dcls2d(
+                conv.in_channels,
+                conv.out_channels,
+                kernel_count=26,
+                dilated_kernel_size=(size, size),
+                padding=size // 2,
+                groups=conv.groups,
+                bias=conv.bias is not None,
+                version="gauss",
+            )
+        block.set_submodule(conv_name, layer)
+    return network
+
+
+def memory_format(side: str) -> torch.memory_format:
+    """Of the images and the network's weights."""
+    return torch.contiguous_format if side == TIMM[torch.contiguous_format] else torch.channels_last
+
+
+def make_images(side: str, batch: int, device: str) -> torch.Tensor:
+    """Random images (batch, 3, 224, 224)."""
+    return torch.randn(batch, 3, IMAGE_SIZE, IMAGE_SIZE, device=device).to(memory_format=memory_format(side))
+
+
+def autocast(device: str) -> torch.autocast:
+    """bfloat16 on a GPU, float32 on a CPU."""
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
+def training_step(
+    name: str, side: str, batch: int, device: str, is_compiled: bool = False, size: int = 23
+) -> Callable[[], object]:
+    """A function that makes one step."""
+    network = make_network(name, side, size).to(device, memory_format=memory_format(side)).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=device == "cuda")
+    images, targets = make_images(side, batch, device), torch.randint(0, 1000, (batch,), device=device)
+    if is_compiled:
+        network.compile()
+
+    def step() -> None:
+        with autocast(device):
+            loss = F.cross_entropy(network(images), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool = False) -> Callable[[], object]:
+    """A function that computes the logits of one batch."""
+    network = make_network(name, side).to(device, memory_format=memory_format(side)).eval()
+    images = make_images(side, batch, device)
+    if side == FOLDED:
+        dcls.reparameterize(network, images[:1])
+        network.to(memory_format=torch.channels_last)
+    if is_compiled:
+        network.compile()
+
+    @torch.inference_mode()
+    def evaluate() -> torch.Tensor:
+        with autocast(device):
+            return network(images)
+
+    return evaluate
+
+
+def compare(
+    make_pass: Callable[..., Callable[[], object]], sides: list[str], name: str, batch: int, options: argparse.Namespace
+) -> str:
+    """A line of the table: medians of all sides, and ratios to the faster timm and to the reference."""
+    passes = {side: make_pass(name, side, batch, options.device, options.compile) for side in sides}
+    times = seconds_in_turn(passes, options.rounds, options.device, repetitions=5 if options.device == "cuda" else 1)
+    baseline = min(TIMM.values(), key=lambda side: statistics.median(times[side]))
+    ratios = [f"{median_ratio(times, side, baseline):.2f}x" if side in times else "-" for side in (OURS, FOLDED)]
+    faster = "-"
+    if options.reference_rounds:
+        passes = {REFERENCE: make_pass(name, REFERENCE, batch, options.device)}
+        times |= seconds_in_turn(passes, options.reference_rounds, options.device)
+        faster = f"{statistics.median(times[REFERENCE]) / statistics.median(times[OURS]):.1f}x"
+    cells = [f"{1e3 * statistics.median(times[side]):.0f} ms" if side in times else "-" for side in COLUMNS]
+    what = make_pass.__name__.replace("_", " ")
+    return f"| {name}, {what}, batch {batch} | {' | '.join([*cells, *ratios, faster])} |"
+
+
+def memory_row(name: str, batch: int, device: str, *, with_reference: bool) -> str:
+    """Peak memory of a training step, each side in a process of its own."""
+    sides = [TIMM[torch.channels_last], OURS] + ([REFERENCE] if with_reference else [])
+    peaks = {side: peak_memory(training_step, name, side, batch, device, device=device) for side in sides}
+    cells = [f"{peaks[side] / 2**30:.2f} GiB" if side in peaks else "-" for side in COLUMNS]
+    less = f"{peaks[REFERENCE] / peaks[OURS]:.1f}x" if with_reference else "-"
+    ratio = peaks[OURS] / peaks[TIMM[torch.channels_last]]
+    return f"| {name}, memory of a training step, batch {batch} | {' | '.join(cells)} | {ratio:.2f}x | - | {less} |"
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--reference-rounds", type=int, default=1, help="0 leaves the reference package out")
+    parser.add_argument("--compile", action="store_true", help="compile all but the reference's network")
+    options = parser.parse_args()
+    precision = "bfloat16" if options.device == "cuda" else "float32"
+    mode = "compiled" if options.compile else "eager"
+    print(f"{describe_environment()}; {options.device}, {precision}, {mode}, median of {options.rounds} rounds\n")
+    print(f"| | {' | '.join(COLUMNS)} | this project / timm | folded / timm | reference / this project |")
+    print("|---" * (len(COLUMNS) + 4) + "|")
+    for name in options.networks:
+        for batch in options.batch:
+            print(compare(training_step, [*TIMM.values(), OURS], name, batch, options), flush=True)
+            print(compare(evaluation, [*TIMM.values(), OURS, FOLDED], name, batch, options), flush=True)
+            print(memory_row(name, batch, options.device, with_reference=options.reference_rounds > 0), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Timing of alternatives side by side, and the memory they take."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def seconds_in_turn(
+    passes: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    *,
+    repetitions: int = 1,
+    warm_ups: int = 0,
+) -> dict[str, list[float]]:
+    """Wall time of each pass, all in turn in every round, after one round that does not count.
+
+    Args:
+        passes: What to time, by name.
+        rounds: Rounds that count.
+        device: "cuda" waits for the GPU before and after.
+        repetitions: Calls a measurement; the result is for one.
+        warm_ups: Calls before each measurement, for passes so short that caches matter.
+    """
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for round_number in range(rounds + 1):
+        for name, run in passes.items():
+            for _ in range(warm_ups):
+                run()
+            _wait(device)
+            start = time.perf_counter()
+            for _ in range(repetitions):
+                run()
+            _wait(device)
+            if round_number:
+                times[name].append((time.perf_counter() - start) / repetitions)
+    return times
+
+
+def median_ratio(times: Mapping[str, list[float]], of: str, to: str) -> float:
+    """Median over the rounds of one pass's time by that of another in the same round."""
+    return statistics.median(a / b for a, b in zip(times[of], times[to], strict=True))
+
+
+def peak_memory(make_pass: Callable[..., Callable[[], object]], *arguments: Any, device: str = "cpu") -> int:
+    """Most memory, in bytes, that building a pass and running it twice takes; in a process of its own.
+
+    Args:
+        make_pass: Builds the pass; a function of a module.
+        arguments: Its arguments.
+        device: "cuda" counts what is allocated on the GPU, "cpu" the growth of the process.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_memory_here, (make_pass, arguments, device))
+
+
+def _peak_memory_here(make_pass: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: str) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = make_pass(*arguments)
+    run()
+    run()
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
