@@ -1,10 +1,10 @@
 """Timing of alternatives side by side, and the memory they take."""
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,13 +60,20 @@ def peak_memory(make_pass: Callable[..., Callable[[], object]], *arguments: Any,
 
 
 def _peak_memory_here(make_pass: Callable[..., Callable[[], object]], arguments: tuple[Any, ...], device: str) -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _status("VmRSS")
     run = make_pass(*arguments)
     run()
     run()
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """A figure of Linux about this process, in bytes; VmHWM is the most that VmRSS has been."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return 1024 * int(value.split()[0])
+    raise AssertionError(name)
 
 
 def _wait(device: str) -> None:

@@ -6,6 +6,7 @@ is defined here. A new interpolation is one function and one entry of ``INTERPOL
 Notation: d, the distance (grid point - position) in pixels; s, the spread (``spread_floor + |sigma|``) in pixels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,8 +70,9 @@ def floor_hat(d: Tensor, _: Tensor) -> Tensor:
 
 
 def gaussian(d: Tensor, s: Tensor) -> Tensor:
-    """exp(-d² / 2s²)."""
-    return torch.exp(-0.5 * (d / s) ** 2)
+    """exp(-d² / 2s²), by the power of two: on CPUs ``torch.exp`` is ten times slower where it underflows."""
+    scaled = d * (math.sqrt(0.5 * math.log2(math.e)) / s)
+    return torch.exp2(-(scaled * scaled))
 
 
 def hat_reach(s: Tensor) -> Tensor:

@@ -87,11 +87,11 @@ def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tens
         weight = weight / (mass + MASS_EPS)
     layers = weight.shape[:-3]
     *leading, last = footprints
-    rows = weight.reshape(-1, *weight.shape[-3:]).permute(1, 2, 0, 3).unsqueeze(-2)  # (O, I, L, 1, N)
+    rows = weight.reshape(-1, *weight.shape[-3:]).permute(1, 2, 0, 3).contiguous().unsqueeze(-2)  # (O, I, L, 1, N)
     if leading:
         # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
         outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
-        rows = rows * outer.mT.unsqueeze(-3)  # (O, I, L, X1, N)
+        rows = rows * outer.mT.contiguous().unsqueeze(-3)  # (O, I, L, X1, N)
     kernel: Tensor = rows.flatten(2, 3) @ last  # (O, I, L * X1, X)
     size = [footprint.shape[-1] for footprint in footprints]
     kernel = kernel.unflatten(-2, (rows.shape[2], -1)).movedim(2, 0)

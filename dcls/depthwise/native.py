@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,40 +29,50 @@ def is_available() -> bool:
 
 
 def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
-    """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'), channels last; accumulates in float32."""
-    filters = kernel.permute(1, 2, 3, 0)
-    out = _correlate(input.permute(0, 2, 3, 1), filters, bias, padding, sum_batch=False)
-    return out.permute(0, 3, 1, 2).to(input.dtype)
+    """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'), channels last where input is; accumulates in float32."""
+    batch, channels = input.shape[:2]
+    size = output_size((input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3]), padding)
+    memory_format = torch.channels_last if input.stride(1) == 1 else torch.contiguous_format
+    out = torch.empty(batch, channels, *size, dtype=torch.float32, device="cpu", memory_format=memory_format)
+    _correlate(_channels_last(input), kernel.permute(1, 2, 3, 0), bias, out.permute(0, 2, 3, 1), padding)
+    return out.to(input.dtype)
 
 
 def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
-    out = _correlate(input.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1), None, padding, sum_batch=True)
-    return out.permute(3, 0, 1, 2).to(input.dtype)
+    out = torch.empty(input.shape[1], 1, *kernel_size, dtype=torch.float32, device="cpu")
+    if len(input) == 0:
+        return out.zero_().to(input.dtype)
+    _correlate(_channels_last(input), _channels_last(grad), None, out.permute(1, 2, 3, 0), padding)
+    return out.to(input.dtype)
 
 
-def _correlate(image: Tensor, filters: Tensor, bias: Tensor | None, padding: Padding, *, sum_batch: bool) -> Tensor:
-    """(B, H, W, C), (B or 1, h, w, C), (C,) -> (B, H', W', C), or (1, H', W', C) if summed over the batch."""
+def _channels_last(map: Tensor) -> Tensor:
+    """A view: (B, C, H, W) -> (B, H, W, C)."""
+    return map.permute(0, 2, 3, 1)
+
+
+def _correlate(image: Tensor, filters: Tensor, bias: Tensor | None, out: Tensor, padding: Padding) -> None:
+    """(B, H, W, C), (B or 1, h, w, C), (C,) -> (B, H', W', C), or summed over the batch where out is (1, H', W', C)."""
     function = _correlate_function()
     assert function is not None, "choose this backend only where is_available()"
-    image, filters = image.float().contiguous(), filters.float().contiguous()
+    image, filters = image.float(), filters.float()  # bound here, so that their memory outlives the call
     bias = None if bias is None else bias.float().contiguous()
-    batch, height, width, channels = image.shape
-    rows, columns = output_size((height, width), (filters.shape[1], filters.shape[2]), padding)
-    out = image.new_empty(1 if sum_batch else batch, rows, columns, channels)
     if out.numel():
         function(
-            *(None if t is None else t.data_ptr() for t in (image, filters, bias, out)),
-            *image.shape,
-            *filters.shape[:3],
-            rows,
-            columns,
+            *_pointer_and_strides(image),
+            *_pointer_and_strides(filters),
+            *_pointer_and_strides(out),
+            None if bias is None else bias.data_ptr(),
             padding.top,
             padding.left,
-            int(sum_batch),
             torch.get_num_threads(),
         )
-    return out
+
+
+def _pointer_and_strides(array: Tensor) -> tuple[int, Any, Any]:
+    longs = ctypes.c_long * 4
+    return array.data_ptr(), longs(*array.shape), longs(*array.stride())
 
 
 @functools.cache
@@ -76,7 +87,7 @@ def _correlate_function() -> Callable[..., None] | None:
             stacklevel=2,
         )
         return None
-    function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long] * 13
+    function.argtypes = [ctypes.c_void_p] * 10 + [ctypes.c_long] * 3
     function.restype = None
     return function
 
