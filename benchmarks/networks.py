@@ -7,13 +7,14 @@
 A training step is forward pass, cross-entropy, backward pass and AdamW on 224 px images; evaluation is a forward pass
 in inference mode. timm's network runs in both memory formats and the faster one counts; the others run in channels
 last. "this project, folded" has been through ``dcls.reparameterize``. All sides but the reference package, which
-follows, take turns; the table shows medians over the rounds.
+follows, take turns, on the CPU in a process each; the table shows medians over the rounds.
 """
 
 import argparse
 import statistics
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import timm
 import torch
@@ -23,7 +24,7 @@ from torch import nn
 import dcls
 from benchmarks.environment import describe_environment
 from benchmarks.reference import reference
-from benchmarks.timing import median_ratio, peak_memory, seconds_in_turn
+from benchmarks.timing import median_ratio, peak_memory, seconds_in_processes, seconds_in_turn
 from models.convnext_dcls import ConvNeXtDcls
 from models.metaformer_dcls import MetaFormerDcls
 
@@ -124,18 +125,29 @@ def compare(
     make_pass: Callable[..., Callable[[], object]], sides: list[str], name: str, batch: int, options: argparse.Namespace
 ) -> str:
     """A line of the table: medians of all sides, and ratios to the faster timm and to the reference."""
-    passes = {side: make_pass(name, side, batch, options.device, options.compile) for side in sides}
-    times = seconds_in_turn(passes, options.rounds, options.device, repetitions=5 if options.device == "cuda" else 1)
+    arguments = (batch, options.device)
+    times = seconds(
+        {side: partial(make_pass, name, side, *arguments, options.compile) for side in sides},
+        options.rounds,
+        options.device,
+    )
     baseline = min(TIMM.values(), key=lambda side: statistics.median(times[side]))
     ratios = [f"{median_ratio(times, side, baseline):.2f}x" if side in times else "-" for side in (OURS, FOLDED)]
     faster = "-"
     if options.reference_rounds:
-        passes = {REFERENCE: make_pass(name, REFERENCE, batch, options.device)}
-        times |= seconds_in_turn(passes, options.reference_rounds, options.device)
+        make_reference = partial(make_pass, name, REFERENCE, *arguments)
+        times |= seconds({REFERENCE: make_reference}, options.reference_rounds, options.device)
         faster = f"{statistics.median(times[REFERENCE]) / statistics.median(times[OURS]):.1f}x"
     cells = [f"{1e3 * statistics.median(times[side]):.0f} ms" if side in times else "-" for side in COLUMNS]
     what = make_pass.__name__.replace("_", " ")
     return f"| {name}, {what}, batch {batch} | {' | '.join([*cells, *ratios, faster])} |"
+
+
+def seconds(makers: dict[str, Callable[[], Callable[[], object]]], rounds: int, device: str) -> dict[str, list[float]]:
+    """Times of all passes in turn; on the CPU each in a process of its own."""
+    if device == "cpu":
+        return seconds_in_processes(makers, rounds)
+    return seconds_in_turn({side: make() for side, make in makers.items()}, rounds, device, repetitions=5)
 
 
 def memory_row(name: str, batch: int, device: str, *, with_reference: bool) -> str:

@@ -4,6 +4,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,44 @@ def seconds_in_turn(
             if round_number:
                 times[name].append((time.perf_counter() - start) / repetitions)
     return times
+
+
+def seconds_in_processes(
+    makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int
+) -> dict[str, list[float]]:
+    """As ``seconds_in_turn`` on the CPU, each pass in a process of its own, as its users would run it.
+
+    In one process the passes would share a heap, and how one left it would show in the time of the next.
+
+    Args:
+        makers: Functions of modules, or partials of them, that build the passes.
+        rounds: Rounds that count.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers, times = {}, {name: [] for name in makers}
+    for name, make in makers.items():
+        here, there = context.Pipe()
+        process = context.Process(target=_run_on_request, args=(make, there), daemon=True)
+        process.start()
+        there.close()
+        workers[name] = here
+    for round_number in range(rounds + 1):
+        for name, worker in workers.items():
+            worker.send(True)
+            seconds = worker.recv()
+            if round_number:
+                times[name].append(seconds)
+    for worker in workers.values():
+        worker.send(False)
+    return times
+
+
+def _run_on_request(make: Callable[[], Callable[[], object]], pipe: Connection) -> None:
+    run = make()
+    while pipe.recv():
+        start = time.perf_counter()
+        run()
+        pipe.send(time.perf_counter() - start)
 
 
 def median_ratio(times: Mapping[str, list[float]], of: str, to: str) -> float:
