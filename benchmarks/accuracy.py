@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-if "cuda" not in sys.argv:
+if not any("cuda" in argument for argument in sys.argv):
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, by torch
 
 import torch
@@ -63,7 +63,7 @@ def main() -> None:
     names = [name for name in BACKENDS if device == "cpu" or name in ("direct", "toeplitz", "triton")]
     if not native.is_available() and "native" in names:
         names.remove("native")
-    if not triton_rows.is_available():
+    if not triton_rows.is_installed():
         names.remove("triton")
     elif device == "cpu":
         from benchmarks.triton_interpreter import multiply_values_of_bfloat16

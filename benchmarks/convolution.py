@@ -105,13 +105,16 @@ def main() -> None:
     print(f"{describe_environment()}; {options.device}, batch {options.batch}, median of {options.rounds} rounds\n")
     print("| C x H x W | k | pass | F.conv2d | in | this project | faster |" + (" of the roofline |" if on_gpu else ""))
     print("|---|---|---|---|---|---|---|" + ("---|" if on_gpu else ""))
+    totals: dict[tuple[int, int, int], tuple[float, float]] = {}
     for channels, extent in STAGES:
         for size in SIZES:
             case = Case(options.batch, channels, extent, size, options.device)
+            pytorch_total = our_total = 0.0
             for which in PASSES:
                 times = measure(case, which, options.rounds)
                 medians = {side: statistics.median(t) for side, t in times.items()}
                 best = min(PYTORCH.values(), key=medians.__getitem__)
+                pytorch_total, our_total = pytorch_total + medians[best], our_total + medians[OURS]
                 line = (
                     f"| {channels} x {extent} x {extent} | {size} | {which} | {1e3 * medians[best]:.2f} ms | {best} "
                     f"| {1e3 * medians[OURS]:.2f} ms | {median_ratio(times, best, OURS):.1f}x |"
@@ -119,6 +122,18 @@ def main() -> None:
                 if on_gpu:
                     line += f" {case.least_seconds(options.bandwidth, options.flops) / medians[OURS]:.0%} |"
                 print(line, flush=True)
+            totals[channels, extent, size] = pytorch_total, our_total
+    print_totals(totals)
+
+
+def print_totals(totals: dict[tuple[int, int, int], tuple[float, float]]) -> None:
+    """Sums of the three passes in ms, ``F.conv2d`` / this project, as a table of stages and sizes."""
+    print(f"\n| C x H x W | {' | '.join(f'k = {size}' for size in SIZES)} |")
+    print("|---" * (len(SIZES) + 1) + "|")
+    for channels, extent in STAGES:
+        pairs = [totals[channels, extent, size] for size in SIZES]
+        cells = [f"{1e3 * theirs:.1f} / {1e3 * ours:.1f} ms, {theirs / ours:.1f}x" for theirs, ours in pairs]
+        print(f"| {channels} x {extent} x {extent} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

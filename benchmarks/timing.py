@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+Name = TypeVar("Name")
 
 
 def seconds_in_turn(
@@ -44,8 +46,8 @@ def seconds_in_turn(
 
 
 def seconds_in_processes(
-    makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int
-) -> dict[str, list[float]]:
+    makers: Mapping[Name, Callable[[], Callable[[], object]]], rounds: int
+) -> dict[Name, list[float]]:
     """As ``seconds_in_turn`` on the CPU, each pass in a process of its own, as its users would run it.
 
     In one process the passes would share a heap, and how one left it would show in the time of the next.

@@ -1,4 +1,4 @@
-"""Dilated Convolution with Learnable Spacings: the layer library. Imports torch and nothing else."""
+"""Dilated Convolution with Learnable Spacings: the layer library. Needs torch, and Triton where that comes with it."""
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.interpolation import INTERPOLATIONS, Interpolation
@@ -7,7 +7,7 @@ from dcls.optim import clamp_positions, param_groups, position_names, position_o
 from dcls.positions import SharedPositions, share_positions
 from dcls.regularization import repulsive_loss
 from dcls.reparameterization import reparameterize
-from dcls.together import construct_together
+from dcls.together import construct_alone, construct_together
 
 __all__ = [
     "INTERPOLATIONS",
@@ -18,6 +18,7 @@ __all__ = [
     "Interpolation",
     "SharedPositions",
     "clamp_positions",
+    "construct_alone",
     "construct_kernel",
     "construct_together",
     "param_groups",

@@ -122,9 +122,9 @@ class DclsNd(PositionOwner):
             self.padding_mode,
             device="meta",
         )
-        conv.weight = nn.Parameter(self.kernel().clone())
+        conv.weight = nn.Parameter(self.kernel().clone(), requires_grad=self.weight.requires_grad)
         if self.bias is not None:
-            conv.bias = nn.Parameter(self.bias.detach().clone())
+            conv.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
         return conv.train(self.training)
 
     def train(self, mode: bool = True) -> "DclsNd":
@@ -132,6 +132,14 @@ class DclsNd(PositionOwner):
         self._kept.clear()
         super().train(mode)
         return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DclsNd":
+        self._kept.clear()
+        super()._apply(fn, recurse)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "built_kernel"}
 
     def use_positions_of(self, shared: SharedPositions) -> None:
         """Give up positions and sigma for those of another module, see ``dcls.share_positions``."""

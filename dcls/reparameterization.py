@@ -5,18 +5,22 @@ from torch import Tensor, nn
 
 from dcls.conv import Dcls2d, DclsNd
 from dcls.positions import SharedPositions
+from dcls.together import construct_alone
 
 
 @torch.no_grad()
 def reparameterize(network: nn.Module, example: Tensor | None = None) -> nn.Module:
     """Replace every DCLS layer by the plain convolution with its kernel, in place; the outputs stay the same.
 
-    ``timm.utils.reparameterize_model`` does the same without cropping.
+    ``timm.utils.reparameterize_model`` does the same without cropping. The convolutions are ``nn.Conv2d`` to every tool
+    that asks, compute on this library's fast path in eager mode and under torch.compile, and leave plain convolutions
+    in a program exported by torch.export, torch.onnx or torch.jit.trace; torch.jit.script does not take them.
 
     Args:
         network: Any module; positions that its layers shared are removed, too.
         example: An input of the largest size there will be. It runs through the network once, and each 2-D kernel is
-            cropped to what it can meet there; larger inputs are refused afterwards. None keeps the kernels whole.
+            cropped to what it can meet there; larger inputs are refused afterwards, but for traced programs, which
+            check nothing. None keeps the kernels whole.
 
     Returns:
         The network; for a lone layer, its convolution.
@@ -30,6 +34,7 @@ def reparameterize(network: nn.Module, example: Tensor | None = None) -> nn.Modu
                 setattr(parent, name, folded[child])
             elif isinstance(child, SharedPositions):
                 delattr(parent, name)
+    construct_alone(network)
     return folded[network] if isinstance(network, DclsNd) else network
 
 
@@ -37,17 +42,18 @@ def _input_sizes(network: nn.Module, example: Tensor) -> dict[DclsNd, tuple[int,
     """(H, W) of the largest input that each 2-D layer sees."""
     sizes: dict[DclsNd, tuple[int, int]] = {}
 
-    def note(layer: DclsNd, inputs: tuple[Tensor, ...]) -> None:
-        height, width = inputs[0].shape[-2:]
+    def note(layer: DclsNd, positional: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        height, width = (positional[0] if positional else named["input"]).shape[-2:]
         seen = sizes.get(layer, (0, 0))
         sizes[layer] = (max(height, seen[0]), max(width, seen[1]))
 
-    hooks = [m.register_forward_pre_hook(note) for m in network.modules() if isinstance(m, Dcls2d)]
-    was_training = network.training
+    hooks = [m.register_forward_pre_hook(note, with_kwargs=True) for m in network.modules() if isinstance(m, Dcls2d)]
+    modes = {module: module.training for module in network.modules()}
     try:
         network.eval()(example)
     finally:
-        network.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
         for hook in hooks:
             hook.remove()
     return sizes

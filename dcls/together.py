@@ -9,15 +9,16 @@ from torch import nn
 from dcls.conv import DclsNd
 from dcls.kept import may_keep_kernels
 from dcls.kernel import construct_kernel
-from dcls.positions import SharedPositions
 
 
 def construct_together(parent: nn.Module) -> None:
     """From now on, build the kernels of all layers in ``parent`` that share positions whenever ``parent`` is called.
 
-    The elements' footprints are computed once for all of them. Results are the same; a layer called by itself still
-    builds its own kernel. Nothing is built ahead while ``parent.grad_checkpointing`` is set, as timm does: a block that
-    is computed anew in the backward pass must build its kernel in there.
+    The elements' footprints are computed once for all of them. A layer called by itself still builds its own kernel,
+    and so do all while ``parent.grad_checkpointing`` is set, as timm does: a block that is computed anew in the
+    backward pass must build its kernel in there. Under other tools that recompute or shard single blocks (checkpoint
+    wrappers, FSDP) take it back with ``construct_alone``. A layer that a pass leaves out gets a gradient of zeros, not
+    None.
 
     Example:
         >>> stage = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
@@ -28,27 +29,42 @@ def construct_together(parent: nn.Module) -> None:
     parent.register_forward_hook(_release_kernels, always_call=True)
 
 
+def construct_alone(network: nn.Module) -> None:
+    """Take ``construct_together`` back in all of a network: every layer builds its own kernel."""
+    for module in network.modules():
+        for hooks, ours in ((module._forward_pre_hooks, _build_kernels), (module._forward_hooks, _release_kernels)):
+            for key in [key for key, hook in hooks.items() if hook is ours]:
+                del hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
+
+
 def _build_kernels(parent: nn.Module, _: Any) -> None:
+    _release_kernels(parent)  # what an interrupted pass left: hooks do not run after Ctrl-C
     if may_keep_kernels(parent) or getattr(parent, "grad_checkpointing", False):
         return
-    for shared, layers in _sharing_layers(parent).items():
-        weights = torch.stack([layer.weight for layer in layers])
+    for layers in _layers_of_each_set(parent):
+        first = layers[0]
         kernels = construct_kernel(
-            weights, shared.positions, shared.sigma, shared.dilated_kernel_size, shared.interpolation
+            torch.stack([layer.weight for layer in layers]),
+            first.positions,
+            first.sigma,
+            first.dilated_kernel_size,
+            first.interpolation,
         )
         for layer, kernel in zip(layers, kernels.unbind(), strict=True):
             layer.built_kernel = kernel
 
 
 def _release_kernels(parent: nn.Module, *_: Any) -> None:
-    for layers in _sharing_layers(parent).values():
-        for layer in layers:
-            layer.built_kernel = None
-
-
-def _sharing_layers(parent: nn.Module) -> dict[SharedPositions, list[DclsNd]]:
-    groups = defaultdict(list)
     for module in parent.modules():
-        if isinstance(module, DclsNd) and not module.owns_positions:
-            groups[module.shared].append(module)
-    return groups
+        if isinstance(module, DclsNd):
+            module.built_kernel = None
+
+
+def _layers_of_each_set(parent: nn.Module) -> list[list[DclsNd]]:
+    """Layers with common positions and weights that can be stacked; not those with a construction of their own."""
+    sets = defaultdict(list)
+    for module in parent.modules():
+        if isinstance(module, DclsNd) and not module.owns_positions and type(module).kernel is DclsNd.kernel:
+            sets[module.shared, module.weight.dtype, module.weight.device].append(module)
+    return list(sets.values())

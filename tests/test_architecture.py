@@ -33,7 +33,7 @@ def test_the_layer_library_needs_torch_alone() -> None:
 
 
 def test_triton_need_not_be_installed() -> None:
-    code = "import sys; sys.modules['triton'] = None; import dcls.depthwise.triton_rows as t; print(t.is_available())"
+    code = "import sys; sys.modules['triton'] = None; import dcls.depthwise.triton_rows as t; print(t.is_installed())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert result.stdout == "False\n"
 

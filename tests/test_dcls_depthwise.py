@@ -39,7 +39,7 @@ SHAPES = {
 def skip_unless_it_runs_here(backend: str) -> None:
     if backend == "native" and not native.is_available():
         pytest.skip("no C++ compiler on this machine")
-    if backend == "triton" and not triton_rows.is_available():
+    if backend == "triton" and not triton_rows.is_installed():
         pytest.skip("Triton is not installed")
 
 
@@ -129,9 +129,11 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from dcls.depthwise import triton_kernels
 
-for kernel, constants in ((triton_kernels.convolve, {"HAS_BIAS": True}), (triton_kernels.weight_gradient, {})):
-    for number, rows in (("bf16", 64), ("fp32", 32)):
-        constants |= {"ROWS": rows, "OUT": 64, "IN": 64}
+sizes = {"ROWS": 64, "OUT": 64, "IN": 64}
+ones = dict.fromkeys(("batch", "height", "kernel_height", "left"), 1)  # Triton makes constants of arguments equal to 1
+for kernel, own in ((triton_kernels.convolve, {"HAS_BIAS": True}), (triton_kernels.weight_gradient, {})):
+    for number, special in (("bf16", {}), ("bf16", ones), ("fp32", {"ROWS": 32})):
+        constants = own | sizes | special
         signature = {name: "*" + number if name.endswith("_ptr") else "i32" for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")
         if "by_column_ptr" in signature:
@@ -143,7 +145,7 @@ for kernel, constants in ((triton_kernels.convolve, {"HAS_BIAS": True}), (triton
 
 
 def test_triton_compiles_for_a_gpu_that_need_not_be_here() -> None:
-    if not triton_rows.is_available():
+    if not triton_rows.is_installed():
         pytest.skip("Triton is not installed")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     script = Path(__file__).parent.parent
@@ -151,7 +153,7 @@ def test_triton_compiles_for_a_gpu_that_need_not_be_here() -> None:
         [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment, check=True, cwd=script
     )
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert len(lines) == 4
+    assert len(lines) == 6
     for on_tensor_cores, shared_memory in lines:
         assert on_tensor_cores == "True"
         assert int(shared_memory) <= 99 * 1024  # what the smaller cards have
@@ -163,8 +165,23 @@ def chosen(device: str, shape: tuple[int, ...], size: tuple[int, int], dtype: to
     return next(name for name, module in BACKENDS.items() if module is choose_backend(tensor, size))
 
 
+def test_without_a_compiler_or_on_older_gpus_triton_is_not_chosen(monkeypatch) -> None:
+    monkeypatch.setattr(triton_rows, "is_installed", lambda: True)
+    is_available, device = triton_rows.is_available.__wrapped__, torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not is_available(device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(triton_rows.shutil, "which", lambda name: "/usr/bin/gcc" if name == "gcc" else None)
+    assert is_available(device)
+    monkeypatch.setattr(triton_rows.shutil, "which", lambda name: None)
+    with pytest.warns(UserWarning, match="no C compiler, which Triton needs"):
+        assert not is_available(device)
+    monkeypatch.setattr(torch.version, "hip", "6.0")
+    assert not is_available(device)
+
+
 def test_the_choice_on_a_gpu_weighs_multiply_adds(monkeypatch) -> None:
-    monkeypatch.setattr(triton_rows, "is_available", lambda: True)
+    monkeypatch.setattr(triton_rows, "is_available", lambda device: True)
     assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "triton"
     assert chosen("cuda", (128, 192, 28, 28), (23, 23)) == "triton"
     assert chosen("cuda", (128, 384, 14, 14), (23, 23)) == "toeplitz"
@@ -173,7 +190,9 @@ def test_the_choice_on_a_gpu_weighs_multiply_adds(monkeypatch) -> None:
     assert chosen("cuda", (128, 96, 56, 56), (3, 3)) == "direct"
     assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.float64) == "direct"
     assert chosen("xpu", (128, 96, 56, 56), (23, 23)) == "direct"
-    monkeypatch.setattr(triton_rows, "is_available", lambda: False)
+    assert chosen("cuda", (128, 96, 56, 56), (7, 7), torch.float32) == "direct"
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.complex64) == "direct"
+    monkeypatch.setattr(triton_rows, "is_available", lambda device: False)
     assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "direct"
 
 
@@ -185,6 +204,27 @@ def test_cropping_is_exact(size, padding) -> None:
     assert min(rest) >= 0
     whole = reference.depthwise_conv2d(x, kernel, bias, Padding(*padding))
     assert torch.equal(reference.depthwise_conv2d(x, cropped, bias, rest), whole)
+
+
+@pytest.mark.parametrize("size", [7, 23])
+def test_rows_of_unequal_scale(backend, size) -> None:
+    """Each entry is as exact as the largest rows within reach of it, and one more, allow."""
+    x, kernel, _ = arguments((2, 3, 40, 8), (size, 3))
+    half = size // 2
+    scale = torch.ones(40, dtype=torch.float64)
+    scale[20] = 1e6
+    x = (x.detach() * scale[:, None]).float()
+    expected = reference.depthwise_conv2d(x.double(), kernel.detach().float().double(), None, Padding(half, half, 1, 1))
+    with use_backend(backend):
+        actual = depthwise_conv2d(x, kernel.detach().float(), None, (half, half, 1, 1))
+    nearby = F.max_pool1d(scale[None], 2 * half + 3, stride=1, padding=half + 1)[0]
+    assert ((actual - expected).abs().amax((0, 1, 3)) < 1e-5 * nearby).all()
+
+
+def test_complex_numbers_are_right() -> None:
+    x, kernel, _ = (t.detach() for t in arguments((2, 3, 8, 8), (5, 5)))
+    actual = depthwise_conv2d(1j * x, kernel + 0j, None, (2, 2, 2, 2))
+    torch.testing.assert_close(actual, 1j * depthwise_conv2d(x, kernel, None, (2, 2, 2, 2)))
 
 
 def test_the_memory_format_is_kept(backend) -> None:

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import dcls
 
@@ -88,7 +89,13 @@ def by_a_cast(layer: dcls.Dcls2d) -> None:
     layer.half().float()
 
 
+def by_a_move(layer: dcls.Dcls2d) -> None:
+    layer.weight.data.mul_(2)
+    layer.to("cpu")
+
+
 CHANGES = {
+    "move": by_a_move,
     "in place": in_place,
     "through data, then eval": through_data_then_eval,
     "new data": by_replacing_data,
@@ -138,6 +145,20 @@ def test_gradients_after_an_evaluation_in_inference_mode(layer, x) -> None:
     layer.requires_grad_(False)
     layer(x).sum().backward()
     assert x.grad.any()
+
+
+def test_tangents_of_forward_mode_are_not_lost(x) -> None:
+    layer = dcls.Dcls1d(4, 4, 3, 7).eval()
+    tangents = {name: torch.ones_like(value) for name, value in layer.named_parameters()}
+    with torch.no_grad():
+        norms = []
+        for _ in range(2):
+            with forward_ad.dual_level():
+                duals = {name: forward_ad.make_dual(p, tangents[name]) for name, p in layer.named_parameters()}
+                out = torch.func.functional_call(layer, duals, (x[0],))
+                norms.append(forward_ad.unpack_dual(out).tangent.norm())
+            layer(x[0])  # keeps a kernel
+    torch.testing.assert_close(*norms)
 
 
 def test_parameters_made_in_inference_mode(x) -> None:

@@ -103,6 +103,32 @@ def test_cropping_under_any_padding(size, padding, input_size) -> None:
     torch.testing.assert_close(layer.fuse(input_size)(x), layer(x))
 
 
+def test_cropping_twice_keeps_both_limits_and_what_does_not_fit_is_named() -> None:
+    conv = dcls.Dcls2d(4, 4, 9, 23, padding="same", groups=4).fuse()
+    conv.crop((5, 50))
+    conv.crop((50, 5))
+    assert conv.largest_input == (5, 5)
+    with pytest.raises(ValueError, match=r"cropped for inputs up to \(5, 5\), got \(40, 5\)"):
+        conv(torch.randn(1, 4, 40, 5))
+    with pytest.raises(ValueError, match=r"the kernel \(23, 23\) is larger than an input \(9, 9\) with its padding"):
+        dcls.Dcls2d(4, 4, 3, 23, groups=4).fuse((9, 9))
+
+
+def test_an_axis_that_was_not_cropped_takes_any_size() -> None:
+    layer = dcls.Dcls2d(4, 4, 9, 23, padding="same", groups=4)
+    x = torch.randn(1, 4, 9, 200)
+    torch.testing.assert_close(layer.fuse((9, 100))(x), layer(x))
+
+
+def test_modes_and_frozen_parameters_stay_as_they_are() -> None:
+    net = nn.Sequential(nn.BatchNorm2d(4), dcls.Dcls2d(4, 4, 3, 9, padding="same")).train()
+    net[0].eval()
+    net[1].weight.requires_grad_(False)
+    dcls.reparameterize(net, torch.randn(1, 4, 6, 6))
+    assert net.training and net[1].training and not net[0].training
+    assert not net[1].weight.requires_grad and net[1].bias.requires_grad
+
+
 def test_a_layer_used_under_two_names_stays_one() -> None:
     net = nn.Module()
     net.a = net.b = dcls.Dcls2d(4, 4, 3, 5)
@@ -118,6 +144,12 @@ def test_an_exported_or_traced_program_is_free_of_our_operators(network, images)
     torch.testing.assert_close(program.module()(images), folded(images), rtol=1e-4, atol=1e-5)
     traced = torch.jit.trace(folded, images)
     torch.testing.assert_close(traced(images), folded(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_symbolic_trace_holds_plain_convolutions() -> None:
+    net = dcls.reparameterize(nn.Sequential(dcls.Dcls2d(4, 4, 3, 9, padding="same", groups=4)))
+    x = torch.randn(1, 4, 6, 6)
+    torch.testing.assert_close(torch.fx.symbolic_trace(net)(x), net(x))
 
 
 @torch.no_grad()

@@ -83,6 +83,59 @@ def test_nothing_is_left_behind_even_by_a_failure() -> None:
     assert all(conv.built_kernel is None for conv in stage.convs)
 
 
+def test_nothing_stale_after_an_interruption() -> None:
+    stage = Stage()
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    handle = stage.convs[3].register_forward_pre_hook(interrupt)
+    x = torch.randn(1, 6, 8, 8)
+    with pytest.raises(KeyboardInterrupt):
+        stage(x)
+    handle.remove()
+    copy.deepcopy(stage)
+    with torch.no_grad():
+        stage.shared.positions.add_(1)
+        alone = Stage(together=False).eval()
+        alone.load_state_dict(stage.state_dict())
+        torch.testing.assert_close(stage.eval()(x), alone(x))
+
+
+def test_weights_of_two_precisions_are_built_apart() -> None:
+    stage = Stage()
+    stage.convs[1].weight.data = stage.convs[1].weight.data.bfloat16()
+    stage.convs[1].bias.data = stage.convs[1].bias.data.bfloat16()
+    stage.convs[1].register_forward_pre_hook(lambda _, inputs: (inputs[0].bfloat16(),))
+    assert stage(torch.randn(1, 6, 8, 8)).dtype == torch.float32
+
+
+def test_blocks_can_be_checkpointed_once_each_layer_builds_alone() -> None:
+    stage, alone = pair()
+    dcls.construct_alone(stage)
+    assert not stage._forward_pre_hooks and not stage._forward_hooks and not stage._forward_hooks_always_called
+    x = torch.randn(2, 6, 8, 8, requires_grad=True)
+    out = x
+    for conv in stage.convs:
+        out = out + torch.utils.checkpoint.checkpoint(conv, out, use_reentrant=False)
+    out.sum().backward()
+    alone(x).sum().backward()
+    for a, b in zip(stage.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize(
+    "name, dims", [("convnext_atto_dcls_gauss", (8, 8, 16, 16)), ("convformer_xs12_dcls_gauss", (8, 8, 16, 16))]
+)
+def test_whole_networks_compile_and_export_in_one_graph(name, dims) -> None:
+    network = timm.create_model(name, dims=dims, depths=(1, 2, 1, 1), num_classes=3)
+    x = torch.randn(2, 3, 64, 64)
+    expected = network.eval()(x)
+    torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), expected, rtol=1e-4, atol=1e-5)
+    compiled = torch.compile(copy.deepcopy(network), fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_several_passes_before_a_backward_pass_and_several_backward_passes() -> None:
     together, alone = (network.double() for network in pair())
     x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
@@ -121,10 +174,9 @@ def test_checkpointing_from_outside() -> None:
             torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("use_reentrant", [True, False])
-def test_a_checkpointing_stage_of_timm_builds_in_its_blocks(use_reentrant, monkeypatch) -> None:
-    monkeypatch.setattr(timm.layers, "use_reentrant_ckpt", lambda: use_reentrant)
-    network = timm.create_model("convnext_atto_dcls_gauss", dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
+@pytest.mark.parametrize("name", ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"])
+def test_a_checkpointing_stage_of_timm_builds_in_its_blocks(name) -> None:
+    network = timm.create_model(name, dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
     twin = copy.deepcopy(network)
     twin.set_grad_checkpointing()
     x = torch.randn(2, 3, 32, 32)

@@ -30,11 +30,11 @@ BACKENDS: dict[str, Backend] = {
 }
 _forced: Backend | None = None
 
-# A multiply-add of the direct convolution takes as long as this many in a matrix product on tensor cores; and expanding
-# the matrix of ``toeplitz`` as long as this many images. Estimates, not measured.
-TENSOR_CORE_ADVANTAGE = 8
+# A multiply-add of the direct convolution takes as long as this many in a matrix product, on tensor cores with half
+# precision; and expanding the matrix of ``toeplitz`` as long as this many images. Estimates, not measured.
+MATRIX_ADVANTAGE = {torch.float32: 2, torch.float16: 8, torch.bfloat16: 8}
 EXPANSION_IN_IMAGES = 32
-# Pixels of the largest map whose Toeplitz matrices are worth their memory, (H W)^2 numbers a channel.
+# Pixels of the largest map whose Toeplitz matrices, H W H' W' numbers a channel, are worth their memory.
 LARGEST_TOEPLITZ_MAP = 256
 
 
@@ -43,8 +43,8 @@ def choose_backend(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
     if _forced is not None:
         return _forced
     if input.device.type == "cpu":
-        return native if input.dtype != torch.float64 and native.is_available() else matmul
-    if input.device.type == "cuda" and input.dtype != torch.float64 and input.shape[0] > 0:
+        return native if input.dtype in MATRIX_ADVANTAGE and native.is_available() else matmul
+    if input.device.type == "cuda" and input.dtype in MATRIX_ADVANTAGE and input.shape[0] > 0:
         return _cheapest_on_gpu(input, kernel_size)
     return direct
 
@@ -53,10 +53,10 @@ def _cheapest_on_gpu(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
     """By multiply-adds a pixel."""
     batch, pixels, width = input.shape[0], input.shape[2] * input.shape[3], input.shape[3]
     rows, columns = kernel_size
-    costs: list[tuple[float, Backend]] = [(TENSOR_CORE_ADVANTAGE * rows * columns, direct)]
+    costs: list[tuple[float, Backend]] = [(MATRIX_ADVANTAGE[input.dtype] * rows * columns, direct)]
     if pixels <= LARGEST_TOEPLITZ_MAP:
         costs.append((pixels * (1 + EXPANSION_IN_IMAGES / batch), toeplitz))
-    if triton_rows.is_available():
+    if triton_rows.is_available(input.device):
         costs.append((rows * triton_rows.columns_met(width, columns), triton_rows))
     return min(costs, key=lambda cost: cost[0])[1]
 

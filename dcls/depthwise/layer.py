@@ -1,13 +1,15 @@
 """``F.conv2d`` and ``nn.Conv2d`` on the fast path, where there is one."""
 
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcls.depthwise import depthwise_conv2d
-from dcls.depthwise.geometry import Padding, crop_unreachable
+from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
 from dcls.padding import padding_amounts
 
 
@@ -37,38 +39,47 @@ class FastConv2d(nn.Conv2d):
     """An ``nn.Conv2d`` that computes by ``conv2d`` above, and as its base class in an exported or traced program.
 
     Attributes:
-        largest_input: (H, W) of the largest input that ``crop`` left the kernel right for; None for any.
+        largest_input: (H, W) of the largest input that ``crop`` left the kernel right for; infinite for any.
     """
 
-    largest_input: tuple[int, int] | None = None
+    largest_input: tuple[float, float] = (math.inf, math.inf)
 
     def crop(self, input_size: tuple[int, int]) -> None:
         """Cut off what can only meet padding in inputs up to (H, W), see ``geometry.crop_unreachable``.
 
         A kernel with stride, dilation or another padding mode stays whole.
+
+        Raises:
+            ValueError: the kernel is larger than such an input with its padding.
         """
         if self.padding_mode != "zeros" or not set(self.stride) == set(self.dilation) == {1}:
             return
         (top, bottom), (left, right) = padding_amounts(self.padding, self.kernel_size, self.dilation)
-        kernel, rest = crop_unreachable(self.weight.detach(), Padding(top, bottom, left, right), input_size)
-        if kernel.shape == self.weight.shape:
-            return
-        self.weight = nn.Parameter(kernel.contiguous())
+        sides = Padding(top, bottom, left, right)
+        rows, columns = self.weight.shape[2:]
+        if min(output_size(input_size, (rows, columns), sides)) < 1:
+            raise ValueError(f"the kernel {(rows, columns)} is larger than an input {input_size} with its padding")
+        kernel, rest = crop_unreachable(self.weight.detach(), sides, input_size)
+        self.largest_input = (
+            min(self.largest_input[0], math.inf if kernel.shape[2] == rows else input_size[0]),
+            min(self.largest_input[1], math.inf if kernel.shape[3] == columns else input_size[1]),
+        )
+        self.weight = nn.Parameter(kernel.contiguous(), requires_grad=self.weight.requires_grad)
         self.kernel_size = (kernel.shape[2], kernel.shape[3])
         if not isinstance(self.padding, str):
             self.padding = (rest.top, rest.left)
-        self.largest_input = input_size
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        self._check_size((input.shape[-2], input.shape[-1]))
-        is_program = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-        if is_program or self.padding_mode != "zeros":
+        is_traced = torch.jit.is_tracing() or isinstance(input, torch.fx.Proxy)  # type: ignore[attr-defined]
+        if not is_traced:
+            self._check_size((input.shape[-2], input.shape[-1]))
+        if is_traced or torch.compiler.is_exporting() or self.padding_mode != "zeros":
             result: Tensor = super()._conv_forward(input, weight, bias)
             return result
         return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def _check_size(self, size: tuple[int, int]) -> None:
-        if self.largest_input and (size[0] > self.largest_input[0] or size[1] > self.largest_input[1]):
+        if size[0] > self.largest_input[0] or size[1] > self.largest_input[1]:
             raise ValueError(
                 f"this layer's kernel was cropped for inputs up to {self.largest_input}, got {size}; fold the network "
                 "again, without an example or with one of this size"

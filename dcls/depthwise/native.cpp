@@ -14,7 +14,9 @@
 //     even outputs = (even image - odd image) * even filter + odd image * (even filter + odd filter)
 //     odd outputs  = (next even image - odd image) * odd filter + odd image * (even filter + odd filter)
 //
-// and each product is of the same kind, half as high, so that it can be halved again.
+// and each product is of the same kind, half as high, so that it can be halved again. A difference of two rows and the row
+// that it was taken from cancel by rounding only: an output is as exact as the largest pixels allow that are within reach
+// of it, or of its neighbouring row.
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-"""Backend for small maps on GPUs: the convolution as one matrix product a channel, which tensor cores compute.
+"""Backend for small maps on GPUs: the convolution as one matrix product a channel, on tensor cores in half precision.
 
 With A[r, y, i] = 1 where kernel row i connects input row r to output row y, and B[s, x, j] alike for columns,
 

@@ -4,7 +4,11 @@ A direct convolution does h * w multiply-adds a pixel on ordinary cores; this do
 order of magnitude faster. Tiles follow from the shape, without tuning at run time: results must not depend on timings.
 """
 
+import functools
 import importlib.util
+import os
+import shutil
+import warnings
 from types import ModuleType
 
 import torch
@@ -16,9 +20,24 @@ LEAST_TILE, LARGEST_TILE = 16, 64  # tensor cores take 16 at least
 _WARPS = 8  # with fewer, registers spill
 
 
-def is_available() -> bool:
-    """Whether Triton is installed, as it is with PyTorch for NVIDIA GPUs on Linux."""
+def is_installed() -> bool:
+    """Whether there is Triton, as there is with PyTorch for NVIDIA GPUs on Linux."""
     return importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def is_available(device: torch.device) -> bool:
+    """Whether Triton's kernels run on this device: an NVIDIA GPU since Ampere, with a C compiler for Triton's use."""
+    if not is_installed() or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    if any(shutil.which(compiler) for compiler in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        return True
+    warnings.warn(
+        "there is no C compiler, which Triton needs; large convolutions run on slower kernels of PyTorch. Install gcc, "
+        "or set CC to a C compiler",
+        stacklevel=2,
+    )
+    return False
 
 
 def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
