@@ -38,7 +38,8 @@ class KeptKernel:
 
     def get(self, sources: Sequence[Tensor], build: Callable[[], Tensor]) -> Tensor:
         """The kept kernel if it was built from what sources hold now, else a new one."""
-        if any(source.is_inference() for source in sources):  # such tensors count no versions
+        # Tensors of inference mode count no versions, those on the meta device have no memory.
+        if any(source.is_inference() or source.is_meta for source in sources):
             return build()
         kept = self._kept  # read once: another thread may clear it
         if kept is None or not _is_built_from(kept, sources):

@@ -161,6 +161,14 @@ def test_tangents_of_forward_mode_are_not_lost(x) -> None:
     torch.testing.assert_close(*norms)
 
 
+@torch.no_grad()
+def test_on_the_meta_device(layer, x) -> None:
+    layer(x)
+    layer.to("meta")
+    for _ in range(2):
+        assert layer(x.to("meta")).shape == x.shape
+
+
 def test_parameters_made_in_inference_mode(x) -> None:
     with torch.inference_mode():
         layer = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4).eval()
