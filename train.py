@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
+from training.complexity import describe_size
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
 from training.continuation import changes_since
@@ -36,7 +37,7 @@ from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
 from training.network import check_input_size, describe_network, make_network
-from training.optimization import make_optimizer, make_scheduler
+from training.optimization import make_optimizer, make_penalty, make_scheduler
 from training.randomness import seed_generators
 from training.report import Report
 from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
@@ -100,6 +101,7 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     recipe = Recipe(
         loss=make_loss(config.augmentation),
         mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
+        penalty=make_penalty(config.optimizer, network),
         numerics=Numerics(processes.device, config.training.precision, config.training.channels_last),
         accumulation=batches.accumulation,
         clip_grad=config.optimizer.clip_grad,
@@ -195,7 +197,8 @@ def fit(run: Run) -> None:
             print(f"finished already, after {state.epoch} epochs: {outcome(run)}")
         return
     if processes.is_first:
-        write_run_facts(run.folder, run.config, processes)
+        input_size = tuple(run.description["preprocessing"]["input_size"])
+        write_run_facts(run.folder, run.config, processes, describe_size(state.network, input_size))
     updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
     report = Report(run.folder, run.config, processes, updates_per_epoch, state.epoch)
     if state.epoch > 0:
@@ -239,7 +242,7 @@ def train_one(run: Run, report: Report) -> None:
     except NonFiniteLossError as error:
         last = run.folder / LAST
         raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
-    report.epoch(row, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
+    report.epoch(row, state.network, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
 
 

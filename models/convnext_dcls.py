@@ -31,6 +31,10 @@ default_cfgs = generate_default_cfgs(
         "convnext_tiny_dcls_bilinear": _cfg(),
         "convnext_tiny_dcls_triangle": _cfg(),
         "convnext_tiny_dcls_gauss": _cfg(),
+        "convnext_small_dcls_bilinear": _cfg(),
+        "convnext_small_dcls_gauss": _cfg(),
+        "convnext_base_dcls_bilinear": _cfg(),
+        "convnext_base_dcls_gauss": _cfg(),
         "convnext_atto_dcls_gauss": _cfg(),
     }
 )
@@ -41,6 +45,8 @@ def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides:
 
 
 _TINY = dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))
+_SMALL = dict(depths=(3, 3, 27, 3), dims=(96, 192, 384, 768))
+_BASE = dict(depths=(3, 3, 27, 3), dims=(128, 256, 512, 1024))
 _ATTO = dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), conv_mlp=True)
 
 
@@ -63,6 +69,34 @@ def convnext_tiny_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeX
     """ConvNeXt-T, 26 elements in 23x23, Gaussians of learned width: the paper's best row."""
     defaults = dict(_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convnext_tiny_dcls_gauss", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_small_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """ConvNeXt-S, 40 elements in 17x17, the bilinear interpolation of the first paper."""
+    defaults = dict(_SMALL, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear_unnormalized")
+    return _create("convnext_small_dcls_bilinear", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_small_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """ConvNeXt-S, 26 elements in 23x23, Gaussians of learned width."""
+    defaults = dict(_SMALL, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    return _create("convnext_small_dcls_gauss", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_base_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """ConvNeXt-B, 40 elements in 17x17, the bilinear interpolation of the first paper."""
+    defaults = dict(_BASE, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear_unnormalized")
+    return _create("convnext_base_dcls_bilinear", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_base_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """ConvNeXt-B, 26 elements in 23x23, Gaussians of learned width."""
+    defaults = dict(_BASE, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    return _create("convnext_base_dcls_gauss", pretrained, defaults, kwargs)
 
 
 @register_model

@@ -1,9 +1,16 @@
-"""ConvFormer (MetaFormer baselines, arXiv:2210.13452) with DCLS in place of its 7x7 depthwise convolutions."""
+"""ConvFormer and CAFormer (MetaFormer baselines, arXiv:2210.13452) with DCLS in place of 7x7 depthwise convolutions."""
 
 from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
-from timm.models.metaformer import LayerNorm2dNoBias, MetaFormer, SepConv, checkpoint_filter_fn
+from timm.models.metaformer import (
+    Attention,
+    LayerNorm2dNoBias,
+    LayerNormNoBias,
+    MetaFormer,
+    SepConv,
+    checkpoint_filter_fn,
+)
 
 from models.registration import build, imagenet_cfg
 from models.stages import DclsInStages
@@ -36,7 +43,10 @@ default_cfgs = generate_default_cfgs(
         "convformer_s18_dcls_bilinear": _cfg(),
         "convformer_s18_dcls_triangle": _cfg(),
         "convformer_s18_dcls_gauss": _cfg(),
+        "convformer_xs12": _cfg(),
         "convformer_xs12_dcls_gauss": _cfg(),
+        "caformer_s18_dcls_bilinear": _cfg(),
+        "caformer_s18_dcls_gauss": _cfg(),
     }
 )
 
@@ -46,33 +56,58 @@ def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides:
 
 
 _CONVFORMER = dict(token_mixers=SepConv, norm_layers=LayerNorm2dNoBias)
-_S18 = dict(_CONVFORMER, depths=(3, 3, 9, 3), dims=(64, 128, 320, 512))
-_XS12 = dict(_CONVFORMER, depths=(2, 2, 6, 2), dims=(32, 64, 160, 256))
+_CAFORMER = dict(
+    token_mixers=[SepConv, SepConv, Attention, Attention],
+    norm_layers=[LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias],
+)
+_S18 = dict(depths=(3, 3, 9, 3), dims=(64, 128, 320, 512))
+_XS12 = dict(depths=(2, 2, 6, 2), dims=(32, 64, 160, 256))
 
 
 @register_model
 def convformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 40 elements in 17x17, normalised bilinear interpolation."""
-    defaults = dict(_S18, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear")
+    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear")
     return _create("convformer_s18_dcls_bilinear", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_s18_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 26 elements in 23x23, triangles of learned width."""
-    defaults = dict(_S18, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
+    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
     return _create("convformer_s18_dcls_triangle", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 26 elements in 23x23, Gaussians of learned width."""
-    defaults = dict(_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convformer_s18_dcls_gauss", pretrained, defaults, kwargs)
+
+
+@register_model
+def convformer_xs12(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
+    """A ConvFormer of 12 narrow blocks with 7x7 convolutions, which timm lacks: what the next one is compared with."""
+    defaults = dict(_CONVFORMER, **_XS12)
+    return build(MetaFormer, "convformer_xs12", pretrained, checkpoint_filter_fn, **{**defaults, **kwargs})
 
 
 @register_model
 def convformer_xs12_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, Gaussians of learned width: for quick runs."""
-    defaults = dict(_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convformer_xs12_dcls_gauss", pretrained, defaults, kwargs)
+
+
+@register_model
+def caformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+    """CAFormer-S18, 34 elements in 17x17, normalised bilinear interpolation; stages 3 and 4 attend."""
+    defaults = dict(_CAFORMER, **_S18, dilated_kernel_size=17, kernel_count=34, interpolation="bilinear")
+    return _create("caformer_s18_dcls_bilinear", pretrained, defaults, kwargs)
+
+
+@register_model
+def caformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+    """CAFormer-S18, 26 elements in 23x23, Gaussians of learned width; stages 3 and 4 attend."""
+    defaults = dict(_CAFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    return _create("caformer_s18_dcls_gauss", pretrained, defaults, kwargs)

@@ -6,10 +6,14 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from reproduction.rows import Row, all_rows, find_rows
+from training.complexity import count_parameters
 from training.config_file import load_config
 from training.network import make_network
 
-FILES = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+FOLDER = REPOSITORY / "configs"
+FILES = [FOLDER / "quickstart.yaml", *sorted(FOLDER.glob("*/*.yaml"))]
+ROWS = [row for row in all_rows() if row.table != "base"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -23,7 +27,24 @@ def test_configuration_builds_and_names_its_command(path: Path) -> None:
     assert "# Run: " in header and str(path.relative_to(REPOSITORY)) in header
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "imagenet"], ids=lambda path: path.stem)
-def test_imagenet_rows_are_named_after_their_network_and_state_the_expectation(path: Path) -> None:
-    assert load_config(path).model.name == path.stem
-    assert "# Expect: " in path.read_text()
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_says_what_it_is_and_what_to_expect(row: Row) -> None:
+    text, facts = (REPOSITORY / row.config_file).read_text(), row.config.row
+    assert f"# Row:     {facts.title}." in text and "# Expect: " in text
+    assert facts.variant is not None
+    with torch.device("meta"):
+        network = make_network(row.config.model, num_classes=1000 if row.table == "imagenet" else 10)
+    assert count_parameters(network) == facts.parameters
+    if facts.baseline is not None:
+        (baseline,) = find_rows([f"{row.table}/{facts.baseline}"])
+        assert (
+            baseline.config.schedule == row.config.schedule and baseline.config.augmentation == row.config.augmentation
+        )
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.table == "imagenet"], ids=lambda row: row.name)
+def test_imagenet_rows_are_named_after_their_network_and_say_where_their_number_stands(row: Row) -> None:
+    assert row.name.startswith(row.config.model.name)
+    assert row.config.row.source
+    text = (REPOSITORY / row.config_file).read_text()
+    assert ("not published" in text) == (row.config.row.top1 is None)

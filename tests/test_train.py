@@ -16,12 +16,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import wandb
 import yaml
 from conftest import REPOSITORY
 from processes import run_script
 from safetensors.torch import load_file
 
 import train
+from training import weights_and_biases
 from training.checkpoint import read_checkpoint, read_weights
 from training.distributed import Processes
 from training.errors import ConfigError, UserError, errors_for_people
@@ -355,6 +357,68 @@ def test_weights_and_biases_offline(tiny_config, tmp_path, monkeypatch) -> None:
     (run,) = (folder / "wandb").glob("offline-run-*")
     assert run.name.endswith((folder / "wandb_id").read_text())
     assert list(run.glob("run-*.wandb"))
+
+
+def logged_to_wandb(monkeypatch) -> list[dict]:
+    """What a run sends, in order; its data still reaches the offline files."""
+    sent = []
+    log = wandb.Run.log
+
+    def remember(self, values, step=None):
+        sent.append({"step": step, **values})
+        log(self, values, step=step)
+
+    monkeypatch.setattr(wandb.Run, "log", remember)
+    return sent
+
+
+def test_weights_and_biases_gets_rates_norms_positions_and_kernels(tiny_config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    sent = logged_to_wandb(monkeypatch)
+    train.main(["--config", str(tiny_config()), "logging.wandb=offline", "logging.wandb_group=row"])
+    update, epoch = sent[0], next(row for row in sent if "val_top1" in row)
+    assert update["learning_rate/positions_x5"] == pytest.approx(5 * update["learning_rate/weights"])
+    assert "learning_rate/no_decay" in update and update["gradient_norm"] > 0
+    assert {"positions/stages.0.shared", "sigma/stages.3.shared", "kernels"} <= epoch.keys()
+    assert sum(epoch["positions/stages.0.shared"].histogram) == 2 * 8 * 3
+    assert epoch["kernels"].image.size[0] > 100
+    assert [row["step"] for row in sent] == sorted(row["step"] for row in sent)
+
+
+def test_a_restart_continues_the_same_wandb_run(tiny_config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = str(tiny_config())
+    train.main(["--config", config, "logging.wandb=offline", "schedule.epochs=1"])
+    train.main(["--config", config, "logging.wandb=offline", "checkpoint.resume=auto"])
+    folder = tmp_path / "output" / "tiny"
+    names = [run.name.rpartition("-")[2] for run in (folder / "wandb").glob("offline-run-*")]
+    assert len(names) == 2 and set(names) == {(folder / "wandb_id").read_text()}
+
+
+def test_an_outage_of_wandb_does_not_stop_training(tiny_config, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
+    monkeypatch.setattr(weights_and_biases, "OUTAGE_SECONDS", 2)
+
+    def fail(*_, **__):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(wandb.Run, "log", fail)
+    train.main(["--config", str(tiny_config()), "logging.wandb=online"])
+    output = capsys.readouterr().out
+    assert output.count("warning: Weights & Biases") == 1 and "offline" in output
+    assert (tmp_path / "output" / "tiny" / "model.safetensors").exists()
+
+
+def test_wandb_without_a_key_is_the_users_to_mend(tiny_config, tmp_path, monkeypatch, capsys) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no netrc
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(SystemExit):
+        train.main(["--config", str(tiny_config()), "logging.wandb=online"])
+    assert "error: logging.wandb: cannot start the run" in capsys.readouterr().err
 
 
 def test_help_lists_sections_and_keys() -> None:

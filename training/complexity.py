@@ -28,3 +28,12 @@ def count_multiply_adds(network: nn.Module, input_size: tuple[int, int, int]) ->
             network(torch.empty(batch, *input_size, device="meta"))
         counts.append(counter.get_total_flops())
     return (counts[1] - counts[0]) // 2
+
+
+def describe_size(network: nn.Module, input_size: tuple[int, int, int]) -> dict[str, int]:
+    """Parameters and multiply-adds; the latter are missing where an operator cannot be counted."""
+    size = {"parameters": count_parameters(network)}
+    try:
+        return size | {"multiply_adds": count_multiply_adds(network, input_size)}
+    except NotImplementedError:  # an operator without meta tensors
+        return size

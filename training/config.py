@@ -173,6 +173,9 @@ class OptimizerConfig(Section):
     """Learning rate of DCLS positions and spreads over that of the weights."""
     clamp_positions: bool = False
     """Move DCLS positions that left their kernel back to its border after every step (first paper: true)."""
+    repulsive_loss_from: Annotated[int, Field(ge=0)] | None = None
+    """Epoch, counted from 0, from which on the square of the DCLS repulsive loss is added (first paper: 21); null for
+    never."""
 
 
 class ScheduleConfig(Section):
@@ -209,6 +212,11 @@ class ScheduleConfig(Section):
                 "set schedule.warmup_prefix: true to add them on top, or fewer"
             )
         return self
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of training, warm-up and cooldown included."""
+        return self.epochs + (self.warmup_epochs if self.warmup_prefix else 0) + self.cooldown_epochs
 
 
 class TrainingConfig(Section):
@@ -262,6 +270,23 @@ class LoggingConfig(Section):
     """Its group, to gather the seeds of a row."""
 
 
+class RowConfig(Section):
+    """Which row of a table the run belongs to, and what others report for it; of no consequence for the training."""
+
+    title: str | None = None
+    """Network and kernel, as the table shows them."""
+    variant: str | None = None
+    """What the row has in common with others that differ from their baselines in the same way."""
+    baseline: str | None = None
+    """The row it is compared with, a configuration file's name in the same folder."""
+    parameters: Count | None = None
+    """Number of parameters."""
+    top1: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Published top-1 accuracy in %; null where none was found."""
+    source: str | None = None
+    """Where the published number stands, or what is known instead."""
+
+
 class Config(Section):
     """The whole configuration of a run."""
 
@@ -273,6 +298,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     logging: LoggingConfig = LoggingConfig()
+    row: RowConfig = RowConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

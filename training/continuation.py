@@ -15,7 +15,7 @@ _SAME_RUN = (
     "training.batch_size",
     "training.seed",
 )
-_OF_NO_CONSEQUENCE = ("checkpoint", "logging")
+_OF_NO_CONSEQUENCE = ("checkpoint", "logging", "row")
 
 
 def changes_since(saved: dict[str, dict[str, Any]], config: Config, origin: Path) -> dict[str, list[Any]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ class TrainState:
         groups = self.optimizer.param_groups
         return next((g["lr"] for g in groups if g.get("lr_scale", 1.0) == 1.0), groups[0]["lr"])
 
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """Name of each parameter group -> its learning rate."""
+        return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+
     def content(self) -> dict[str, Any]:
         """What a checkpoint must hold to continue."""
         content = {
@@ -105,6 +111,7 @@ class Recipe:
     Attributes:
         loss: (logits, targets) -> scalar.
         mixup: Mixes a batch and makes its targets soft, or None.
+        penalty: (epoch) -> scalar that is added to the loss, or None.
         numerics: Device, precision and memory format.
         accumulation: Batches per update.
         clip_grad: Bound on the gradient, or None; clip_mode says of what.
@@ -114,6 +121,7 @@ class Recipe:
 
     loss: nn.Module
     mixup: Mixup | None
+    penalty: Callable[[int], Tensor] | None
     numerics: Numerics
     accumulation: int
     clip_grad: float | None
@@ -124,12 +132,21 @@ class Recipe:
 
 @dataclass(frozen=True)
 class UpdateSummary:
-    """An update's number, the loss of this process's images in it, and the learning rate it was made with."""
+    """One optimizer step.
+
+    Attributes:
+        loss: Of this process's images, penalty included.
+        gradient_norm: Of all parameters together, before clipping.
+        learning_rate: Of the ordinary weights.
+        learning_rates: Of every parameter group.
+    """
 
     epoch: int
     update: int
     loss: float
+    gradient_norm: float
     learning_rate: float
+    learning_rates: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -160,18 +177,19 @@ def train_epoch(
     start, images = time.perf_counter(), 0
     total = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
     batches = _endless(loader)
-    pending: tuple[Tensor, float] | None = None
+    pending: Callable[[], UpdateSummary] | None = None
     num_updates = len(loader) // recipe.accumulation
     for _ in range(num_updates):
         group = list(itertools.islice(batches, recipe.accumulation))
-        learning_rate, previous = state.learning_rate, pending
-        pending = _update(state, group, recipe, processes), learning_rate
-        total += pending[0]
+        rates = state.learning_rate, state.learning_rates
+        loss, gradient_norm = _update(state, group, recipe, processes)
+        total += loss
         images += sum(len(targets) for _, targets in group)
-        if previous is not None:  # its loss is ready by now, so reading it does not hold the device up
-            on_update(_summary(*previous, update=state.updates - 1, epoch=state.epoch))
+        if pending is not None:  # its loss is ready by now, so reading it does not hold the device up
+            on_update(pending())
+        pending = partial(_summary, state.epoch, state.updates, loss, gradient_norm, *rates)
     assert pending is not None
-    on_update(_summary(*pending, update=state.updates, epoch=state.epoch))
+    on_update(pending())
     totals = processes.sum(torch.stack([total, total.new_tensor(images)]))
     seconds = time.perf_counter() - start
     state.epoch += 1
@@ -181,8 +199,8 @@ def train_epoch(
     )
 
 
-def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Processes) -> Tensor:
-    """One optimizer step over the accumulated batches; returns their mean loss, still on the device."""
+def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Processes) -> tuple[Tensor, Tensor]:
+    """One optimizer step over the accumulated batches; their mean loss and the gradient's norm, still on the device."""
     mean_loss = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
     for index, (images, targets) in enumerate(group):
         # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
@@ -191,11 +209,16 @@ def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Pr
         is_last = index == len(group) - 1
         with _gradient_exchange(state.forward, is_last):
             with recipe.numerics.autocast():
-                loss = recipe.loss(state.forward(images), targets) / len(group)
+                loss = recipe.loss(state.forward(images), targets)
+            if recipe.penalty is not None:
+                loss = loss + recipe.penalty(state.epoch)
+            loss = loss / len(group)
             state.scaler.scale(loss).backward()
         mean_loss += loss.detach()
+    state.scaler.unscale_(state.optimizer)
+    gradients = [parameter.grad for parameter in state.network.parameters() if parameter.grad is not None]
+    gradient_norm = torch.nn.utils.get_total_norm(gradients)
     if recipe.clip_grad is not None:
-        state.scaler.unscale_(state.optimizer)
         clipped = model_parameters(state.network, exclude_head=recipe.clip_mode == "agc")
         dispatch_clip_grad(clipped, recipe.clip_grad, recipe.clip_mode)
     state.scaler.step(state.optimizer)
@@ -205,7 +228,7 @@ def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Pr
     if state.ema is not None:
         state.ema.update(state.network, step=state.updates)
     state.scheduler.step_update(state.updates)
-    return mean_loss
+    return mean_loss, gradient_norm
 
 
 def _prepare(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
@@ -226,14 +249,16 @@ def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def _summary(loss: Tensor, learning_rate: float, update: int, epoch: int) -> UpdateSummary:
+def _summary(
+    epoch: int, update: int, loss: Tensor, gradient_norm: Tensor, learning_rate: float, learning_rates: dict[str, float]
+) -> UpdateSummary:
     value = loss.item()
     if not math.isfinite(value):
         raise NonFiniteLossError(
             f"the loss is {value} at update {update} (epoch {epoch}), learning rate {learning_rate:.3g}; "
             "lower optimizer.lr, lengthen schedule.warmup_epochs or set optimizer.clip_grad"
         )
-    return UpdateSummary(epoch, update, value, learning_rate)
+    return UpdateSummary(epoch, update, value, gradient_norm.item(), learning_rate, learning_rates)
 
 
 def _endless(loader: DataLoader) -> Iterator[Batch]:

@@ -1,13 +1,15 @@
 """From the sections ``optimizer`` and ``schedule`` to timm's optimizers and schedulers, DCLS in its own groups."""
 
 import difflib
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dcls
@@ -43,7 +45,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
 
 
 def parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
-    """timm's groups (weight decay, layer decay), with positions and spreads split off."""
+    """timm's groups (weight decay, layer decay), with positions and spreads split off; each has a name."""
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     if config.layer_decay is None:
         groups = param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=exempt)
@@ -51,7 +53,32 @@ def parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str
         groups = param_groups_layer_decay(
             model, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
         )
-    return dcls.param_groups(model, groups, lr_scale=config.positions_lr_scale)
+    groups = dcls.param_groups(model, groups, lr_scale=config.positions_lr_scale)
+    names = dcls.position_names(model)
+    positions = {id(parameter) for name, parameter in model.named_parameters() if name in names}
+    return [{**group, "name": _group_name(group, positions)} for group in groups]
+
+
+def _group_name(group: dict[str, Any], positions: set[int]) -> str:
+    """What is in a group, and its part of the learning rate where layers differ."""
+    kind = "weights" if group["weight_decay"] else "no_decay"
+    if id(group["params"][0]) in positions:
+        kind = "positions"
+    return f"{kind}_x{group['lr_scale']:.3g}" if "lr_scale" in group else kind
+
+
+def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], Tensor] | None:
+    """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsive_loss_from`` on.
+
+    Raises:
+        ConfigError: the network has no DCLS layer whose elements could repel each other.
+    """
+    first_epoch = config.repulsive_loss_from
+    if first_epoch is None:
+        return None
+    if not dcls.position_owners(model):
+        raise ConfigError("optimizer.repulsive_loss_from: this network has no DCLS layer; remove the key")
+    return lambda epoch: dcls.repulsive_loss(model).square() if epoch >= first_epoch else torch.zeros(())
 
 
 def make_scheduler(config: ScheduleConfig, optimizer: Optimizer, updates_per_epoch: int) -> tuple[Scheduler, int]:

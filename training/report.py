@@ -3,18 +3,18 @@
 import csv
 import json
 import sys
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from training.config import Config
 from training.distributed import Processes
-from training.errors import UserError
 from training.files import write_text_whole
 from training.loop import UpdateSummary
+from training.run_folder import METRICS
 
 
 class Report:
@@ -34,12 +34,15 @@ class Report:
     ) -> None:
         self.is_first = processes.is_first
         self.every_updates = config.logging.every_updates
-        self.csv_file, self.jsonl_file = folder / "metrics.csv", folder / "metrics.jsonl"
+        self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_first and sys.stderr.isatty()))
         self.wandb = None
         if self.is_first:
             _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
-            self.wandb = _start_wandb(folder, config)
+            if config.logging.wandb != "off":
+                from training.weights_and_biases import WandbRun  # slow to import, and not needed by most
+
+                self.wandb = WandbRun(folder, config)
 
     def continued(self, epoch: int, changes: dict[str, list[Any]]) -> None:
         """After a restart: where it goes on, and which keys have other values than before."""
@@ -60,11 +63,12 @@ class Report:
         self.bar.update()
         if self.is_first and step.update % self.every_updates == 0:
             self._append_json({"kind": "update", **asdict(step)})
-            self._to_wandb(asdict(step), step.update)
+            if self.wandb is not None:
+                self.wandb.update(step)
             if self.bar.disable:
                 self.say(f"epoch {step.epoch}  update {step.update}  loss {step.loss:.4f}  lr {step.learning_rate:.3g}")
 
-    def epoch(self, row: dict[str, Any], update: int) -> None:
+    def epoch(self, row: dict[str, Any], network: nn.Module, update: int) -> None:
         """After an epoch and its evaluation."""
         if not self.is_first:
             return
@@ -75,7 +79,8 @@ class Report:
                 writer.writeheader()
             writer.writerow(row)
         self._append_json({"kind": "epoch", **row})
-        self._to_wandb(row, update)
+        if self.wandb is not None:
+            self.wandb.epoch(row, network, update)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s"
         self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")
@@ -96,10 +101,6 @@ class Report:
         with self.jsonl_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def _to_wandb(self, row: dict[str, Any], update: int) -> None:
-        if self.wandb is not None:
-            self.wandb.log(row, step=update)
-
 
 def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
     """Drop what a run that was cut off had written after its last checkpoint, half a line included."""
@@ -110,31 +111,3 @@ def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
     if jsonl_file.exists():
         lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)
         write_text_whole(jsonl_file, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["epoch"] < start))
-
-
-def _start_wandb(folder: Path, config: Config) -> Any:
-    """A run that continues under the same id after a restart, or None when switched off."""
-    settings = config.logging
-    if settings.wandb == "off":
-        return None
-    import wandb  # slow to import, and not needed by most
-
-    id_file = folder / "wandb_id"
-    if not id_file.exists():
-        id_file.write_text(uuid.uuid4().hex[:8])
-    try:
-        return wandb.init(
-            mode=settings.wandb,
-            project=settings.wandb_project,
-            entity=settings.wandb_entity,
-            group=settings.wandb_group,
-            name=folder.name,
-            id=id_file.read_text(),
-            resume="allow",
-            dir=folder,
-            config=config.model_dump(),
-        )
-    except wandb.Error as error:
-        raise UserError(
-            f"logging.wandb: cannot start the run: {str(error).rstrip('. ')}; offline needs no connection"
-        ) from error

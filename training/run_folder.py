@@ -19,6 +19,7 @@ from training.errors import ConfigError, UserError
 from training.files import write_text_whole
 
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
+METRICS, ENVIRONMENT = "metrics.csv", "environment.json"
 
 
 def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
@@ -36,7 +37,7 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
             raise ConfigError(f"checkpoint.resume: no file {config.resume}")
         if Path(config.resume).parent.resolve() == folder.resolve():
             return folder, Path(config.resume)
-    if last.exists() or (folder / "metrics.csv").exists():
+    if last.exists() or (folder / METRICS).exists():
         raise ConfigError(
             f"checkpoint.name: {folder} holds a run already; continue it with checkpoint.resume=auto, choose another "
             "checkpoint.name, or remove the folder"
@@ -44,8 +45,8 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
     return folder, Path(config.resume) if config.resume else None
 
 
-def write_run_facts(folder: Path, config: Config, processes: Processes) -> None:
-    """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command).
+def write_run_facts(folder: Path, config: Config, processes: Processes, network_facts: dict[str, Any]) -> None:
+    """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command, size of the network).
 
     Raises:
         UserError: the folder cannot be written.
@@ -55,7 +56,8 @@ def write_run_facts(folder: Path, config: Config, processes: Processes) -> None:
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
     write_text_whole(folder / "config.yaml", dump_config(config))
-    write_text_whole(folder / "environment.json", json.dumps(environment(processes), indent=2) + "\n")
+    facts = {**environment(processes), "network": network_facts}
+    write_text_whole(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
 def environment(processes: Processes) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""What differs between SLURM clusters: configs/cluster.yaml."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from training.config import Count, Section
+from training.errors import ConfigError
+
+
+class Cluster(Section):
+    """How a run is placed on a cluster."""
+
+    nodes: Count = 1
+    """Nodes of a run."""
+    processes_per_node: Count = 1
+    """Training processes on a node, one for each GPU."""
+    sbatch: dict[str, str | int] = Field(default={})
+    """Further options of sbatch, under their long names."""
+
+
+def load_cluster(file: Path, nodes: int | None = None, processes_per_node: int | None = None) -> Cluster:
+    """Read a cluster's file.
+
+    Args:
+        nodes: Wins over the file.
+        processes_per_node: Likewise.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or says something that is not understood.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold keys, see configs/cluster.yaml")
+    given = {"nodes": nodes, "processes_per_node": processes_per_node}
+    try:
+        return Cluster.model_validate(content | {key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = [f"{file}: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise ConfigError("\n".join(problems)) from None

@@ -1,0 +1,239 @@
+"""From the folders of finished runs to one table for each group of rows."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import ttest_1samp
+
+from reproduction.markdown import markdown_table
+from reproduction.rows import Row
+from reproduction.runs import Run
+from training.errors import UserError
+from training.run_folder import ENVIRONMENT, METRICS
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run reached after its last epoch, of the averaged weights where it has them."""
+
+    seed: int
+    top1: float
+    top5: float
+    train_loss: float
+    images_per_second: float
+    parameters: int
+    multiply_adds: int | None
+    history: list[dict[str, float]]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A row, its finished runs by their seeds, and how many are not finished."""
+
+    row: Row
+    results: dict[int, Result]
+    unfinished: int
+
+    def values(self, key: str) -> list[Any]:
+        """One figure of every finished run."""
+        return [getattr(result, key) for result in self.results.values()]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences in top-1, in percentage points, between runs with the same seed; a paired test of them."""
+
+    differences: list[float]
+
+    @property
+    def p_value(self) -> float | None:
+        """Of Student's paired test, two-sided; None where two differences are not at hand."""
+        if len(self.differences) < 2:
+            return None
+        return float(ttest_1samp(self.differences, 0.0).pvalue)
+
+    def __str__(self) -> str:
+        if not self.differences:
+            return "-"
+        p = "" if self.p_value is None else f", p = {self.p_value:.2g}"
+        return f"{_spread(self.differences, '+.2f')}{p}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of one table."""
+
+    name: str
+    rows: list[RowResult]
+
+    def comparison(self, row: RowResult) -> Comparison:
+        """The row against its baseline, by seeds that both have."""
+        baseline = next((other for other in self.rows if other.row.name == row.row.config.row.baseline), None)
+        if baseline is None:
+            return Comparison([])
+        return Comparison(
+            [
+                result.top1 - baseline.results[seed].top1
+                for seed, result in row.results.items()
+                if seed in baseline.results
+            ]
+        )
+
+    def comparisons_by_variant(self) -> dict[str, Comparison]:
+        """Every variant against its baselines, all settings together."""
+        found: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row.row.config.row.baseline is not None:
+                found.setdefault(row.row.config.row.variant or row.row.name, []).extend(
+                    self.comparison(row).differences
+                )
+        return {variant: Comparison(differences) for variant, differences in found.items()}
+
+    def cells(self) -> list[dict[str, str]]:
+        """The table's lines, column -> text."""
+        return [self._line(row) for row in self.rows]
+
+    def markdown(self) -> str:
+        """For people: the table, the comparison of variants, and on what it was measured."""
+        parts = [f"# {self.name}", markdown_table(self.cells())]
+        pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
+        if pooled:
+            lines = [
+                {"variant": v, "pairs": str(len(c.differences)), "over its baselines, top-1": str(c)}
+                for v, c in pooled.items()
+            ]
+            parts.append(markdown_table(lines))
+        parts.append(self._provenance())
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def csv(self) -> str:
+        """For programs: the same lines."""
+        return _csv(self.cells())
+
+    def runs_csv(self) -> str:
+        """Every epoch of every finished run."""
+        return _csv(
+            [
+                {"row": row.row.name, "seed": result.seed, **epoch}
+                for row in self.rows
+                for result in row.results.values()
+                for epoch in result.history
+            ]
+        )
+
+    def write(self, folder: Path) -> None:
+        """TABLE.md, TABLE.csv and TABLE-runs.csv."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{self.name}.csv").write_text(self.csv(), encoding="utf-8")
+        (folder / f"{self.name}-runs.csv").write_text(self.runs_csv(), encoding="utf-8")
+
+    def _line(self, row: RowResult) -> dict[str, str]:
+        facts, published = row.row.config.row, row.row.config.row.top1
+        seeds = ", ".join(map(str, sorted(row.results))) or "missing"
+        if row.unfinished:
+            seeds += f" ({row.unfinished} not finished)"
+        parameters = row.values("parameters")[0] if row.results else facts.parameters
+        multiply_adds = row.values("multiply_adds")[0] if row.results else None
+        line = {
+            "row": row.row.title,
+            "parameters": f"{parameters:,}" if parameters else "-",
+            "multiply-adds": f"{multiply_adds / 1e9:.4g} G" if multiply_adds else "-",
+            "seeds": seeds,
+            "train loss": _spread(row.values("train_loss"), ".3f"),
+            "top-1": _spread(row.values("top1"), ".2f"),
+            "top-5": _spread(row.values("top5"), ".2f"),
+            "images/s": f"{statistics.median(row.values('images_per_second')):.0f}" if row.results else "-",
+            "top-1 over baseline": str(self.comparison(row)),
+        }
+        if any(other.row.config.row.source for other in self.rows):
+            line |= {"published top-1": "-" if published is None else f"{published:g}", "source": facts.source or "-"}
+        return line
+
+    def _provenance(self) -> str:
+        places = {
+            f"commit {(e['commit'] or 'unknown')[:10]}, torch {e['packages']['torch']}, timm {e['packages']['timm']}, "
+            f"Python {e['python']}, {e['gpu'] or str(e['cores']) + ' cores of ' + e['processor']}, {e['date'][:10]}"
+            for row in self.rows
+            for e in row.values("environment")
+        }
+        return "\n".join(f"Trained with: {place}" for place in sorted(places))
+
+
+def collect(runs: Path, rows: Iterable[Row]) -> list[Table]:
+    """The tables of these rows, as far as their runs are finished; a table without any run is left out.
+
+    Raises:
+        UserError: there are no runs of these rows, or one of their files cannot be read.
+    """
+    tables: dict[str, list[RowResult]] = {}
+    for row in rows:
+        tables.setdefault(row.table, []).append(collect_row(runs, row))
+    found = [Table(name, rows) for name, rows in tables.items() if any(row.results or row.unfinished for row in rows)]
+    if not found:
+        raise UserError(f"{runs} holds no run of these rows; expected folders such as {runs}/TABLE/ROW-seed0")
+    return found
+
+
+def collect_row(runs: Path, row: Row) -> RowResult:
+    """All runs of one row."""
+    results, unfinished = {}, 0
+    seeds = (folder.name.rpartition("-seed")[2] for folder in (runs / row.table).glob(f"{row.name}-seed*"))
+    for seed in sorted(int(seed) for seed in seeds if seed.isdigit()):
+        run = Run(row, seed, runs)
+        if run.is_finished:
+            results[seed] = read_result(run)
+        else:
+            unfinished += 1
+    return RowResult(row, results, unfinished)
+
+
+def read_result(run: Run) -> Result:
+    """What a finished run's files say.
+
+    Raises:
+        UserError: one of them is missing or damaged.
+    """
+    try:
+        with (run.folder / METRICS).open(newline="", encoding="utf-8") as file:
+            history = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
+        environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        last = history[-1]
+        weights = "ema" if "ema_top1" in last else "val"
+        return Result(
+            seed=run.seed,
+            top1=last[f"{weights}_top1"],
+            top5=last[f"{weights}_top5"],
+            train_loss=last["train_loss"],
+            images_per_second=statistics.median(epoch["train_images_per_second"] for epoch in history),
+            parameters=environment["network"]["parameters"],
+            multiply_adds=environment["network"].get("multiply_adds"),
+            history=history,
+            environment=environment,
+        )
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{run.folder} cannot be collected: {error!r}; train it again or remove it") from None
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """Mean ± standard deviation over seeds."""
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):{form}}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"
+
+
+def _csv(lines: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,74 @@
+"""Pictures of a table: the accuracy of every seed, and how it grew."""
+
+from pathlib import Path
+
+import matplotlib
+
+from reproduction.collect import RowResult, Table
+
+matplotlib.use("Agg")  # no screen needed
+import matplotlib.pyplot as plt
+
+
+def plot_table(table: Table, out: Path) -> list[Path]:
+    """Write TABLE-top1.png and TABLE-curves.png, with a panel for each baseline and the rows compared with it.
+
+    Returns:
+        The files.
+    """
+    groups = _groups(table)
+    files = [out / f"{table.name}-top1.png", out / f"{table.name}-curves.png"]
+    for file, draw in zip(files, (_draw_seeds, _draw_curves), strict=True):
+        columns = min(2, len(groups))
+        rows = -(-len(groups) // columns)
+        figure, grid = plt.subplots(
+            rows, columns, squeeze=False, figsize=(4.8 * columns, 3.2 * rows), layout="constrained"
+        )
+        for axes, (title, members) in zip(grid.flat, groups.items(), strict=False):
+            draw(axes, members)
+            axes.set_title(title, fontsize=10)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in grid.flat[len(groups) :]:
+            axes.axis("off")
+        figure.savefig(file, dpi=150)
+        plt.close(figure)
+    return files
+
+
+def _groups(table: Table) -> dict[str, list[RowResult]]:
+    """Title -> a baseline and the rows compared with it, where anything has been trained."""
+    found: dict[str, list[RowResult]] = {}
+    for row in table.rows:
+        if row.results:
+            found.setdefault(row.row.config.row.baseline or row.row.name, []).append(row)
+    titles = {row.row.name: row.row.title for row in table.rows}
+    for members in found.values():
+        members.sort(key=lambda row: row.row.config.row.baseline is not None)
+    return {titles[name].rpartition(",")[0] or titles[name]: members for name, members in found.items()}
+
+
+def _draw_seeds(axes: plt.Axes, members: list[RowResult]) -> None:
+    """One column a row, one dot a seed, a line at the mean."""
+    for x, row in enumerate(members):
+        top1 = row.values("top1")
+        mean = sum(top1) / len(top1)
+        axes.plot([x - 0.25, x + 0.25], [mean, mean], color=f"C{x}", linewidth=2)
+        axes.scatter([x] * len(top1), top1, color=f"C{x}", s=18, zorder=3)
+        axes.annotate(f"{mean:.2f}", (x + 0.27, mean), fontsize=8, va="center")
+    axes.set_xticks(range(len(members)), [row.row.config.row.variant or row.row.name for row in members])
+    axes.set_xlim(-0.5, len(members) - 0.1)
+    axes.set_ylabel("top-1 after the last epoch (%)")
+
+
+def _draw_curves(axes: plt.Axes, members: list[RowResult]) -> None:
+    """Validation accuracy by epoch, mean over the seeds."""
+    for x, row in enumerate(members):
+        histories = row.values("history")
+        epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
+        key = "ema_top1" if "ema_top1" in histories[0][0] else "val_top1"
+        means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
+        axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.config.row.variant or row.row.name)
+    axes.set(xlabel="epoch", ylabel="validation top-1 (%)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=8)

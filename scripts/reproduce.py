@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""The rows of the tables: list them, train them with several seeds, and collect finished runs into the table.
+
+    scripts/reproduce.py list
+    scripts/reproduce.py launch 'convnext_tiny*' --seeds 0 1 2 --launcher slurm --nodes 4 --dry-run
+    scripts/reproduce.py launch 'small/*' --seeds 0 1 2 --at-once 2
+    scripts/reproduce.py collect output
+
+A launch can be repeated at any time: finished runs are left alone, interrupted ones continue where they stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+from reproduction import local, slurm, submitit_launcher
+from reproduction.cluster import load_cluster
+from reproduction.collect import collect
+from reproduction.overview import overview
+from reproduction.plot import plot_table
+from reproduction.rows import all_rows, find_rows
+from reproduction.runs import Run, plan_runs
+from training.errors import errors_for_people
+
+RUNS = Path("output")
+
+
+def main() -> None:
+    """Command line of the script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_launch(commands)
+    _add_collect(commands)
+    options = parser.parse_args()
+    with errors_for_people("; the same command continues"):
+        options.run(options)
+
+
+def _add_list(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("list", help="rows, configurations, parameters, published numbers")
+    parser.set_defaults(run=lambda options: print(overview(all_rows())))
+
+
+def _add_launch(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("launch", help="train rows with several seeds")
+    parser.add_argument(
+        "rows", nargs="+", metavar="ROW", help="such as imagenet/convnext_tiny, or a pattern: 'small/*'"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
+    parser.add_argument("--launcher", choices=("local", "torchrun", "slurm", "submitit"), default="local")
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help="where runs are kept [%(default)s]")
+    parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="for all runs, see train.py")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="local, torchrun: runs side by side")
+    parser.add_argument("--processes", type=int, metavar="N", help="processes on a node, by default one a GPU")
+    parser.add_argument("--cluster", type=Path, default=Path("configs/cluster.yaml"), help="what your SLURM wants")
+    parser.add_argument("--nodes", type=int, metavar="N", help="slurm, submitit: nodes of a run, by default the file's")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
+    parser.set_defaults(run=launch)
+
+
+def _add_collect(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("collect", help="from finished runs to the table")
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of the runs")
+    parser.add_argument("--rows", nargs="+", default=["*"], metavar="ROW", help="by default every row of every table")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write TABLE.md, TABLE.csv, runs.csv and plots there"
+    )
+    parser.set_defaults(run=lambda options: collect_runs(options.runs, options.rows, options.out))
+
+
+def launch(options: argparse.Namespace) -> None:
+    """Train what is not finished."""
+    runs = plan_runs(find_rows(options.rows), options.seeds, options.runs.resolve())
+    pending = [run for run in runs if not run.is_finished]
+    for run in runs:
+        if run.is_finished:
+            print(f"{run.row.table}/{run.name}: finished, in {run.folder}")
+    if pending:
+        _launch_pending(pending, options)
+
+
+def _launch_pending(pending: list[Run], options: argparse.Namespace) -> None:
+    if options.launcher in ("slurm", "submitit"):
+        cluster = load_cluster(options.cluster, nodes=options.nodes, processes_per_node=options.processes)
+        launcher = slurm if options.launcher == "slurm" else submitit_launcher
+        launcher.submit(pending, cluster, options.set, options.runs, dry_run=options.dry_run)
+        return
+    processes = local.processes_of_a_run(options.launcher, options.processes)
+    if options.dry_run:
+        for run in pending:
+            print(*local.command(run, processes, options.set))
+    else:
+        local.train_all(pending, options.at_once, processes, options.set)
+
+
+def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
+    """Print the tables that the runs in a folder fill, and write them."""
+    for table in collect(folder, find_rows(patterns)):
+        print(table.markdown())
+        if out is not None:
+            table.write(out)
+            plot_table(table, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Weights & Biases: the same run after every restart; whatever goes wrong there, the training goes on."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from torch import nn
+
+import dcls
+from training.config import Config
+from training.drawing import draw_kernels
+from training.errors import UserError
+from training.loop import UpdateSummary
+
+OUTAGE_SECONDS = 60
+
+
+class WandbRun:
+    """A run on Weights & Biases, or beside the run's other files where it is offline.
+
+    Args:
+        folder: The run's folder; holds the id under which a continued run is found again.
+        config: Of the whole run.
+
+    Raises:
+        UserError: it is to be online, and there is no valid key.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self._warned = False
+        id_file = folder / "wandb_id"
+        if not id_file.exists():
+            id_file.write_text(uuid.uuid4().hex[:8])
+        settings = config.logging
+        arguments: dict[str, Any] = dict(
+            project=settings.wandb_project,
+            entity=settings.wandb_entity,
+            group=settings.wandb_group,
+            name=folder.name,
+            id=id_file.read_text(),
+            resume="allow",
+            dir=folder,
+            config=config.model_dump(),
+            settings=wandb.Settings(init_timeout=OUTAGE_SECONDS),
+        )
+        try:
+            self._run = wandb.init(mode=settings.wandb, **arguments)
+        except wandb.errors.CommError as error:
+            self._warn(f"is not to be reached ({_first_line(error)}); the run is logged offline, see `wandb sync`")
+            wandb.teardown()  # or the id would count as in use
+            self._run = wandb.init(mode="offline", **arguments)
+        except wandb.Error as error:
+            raise UserError(
+                f"logging.wandb: cannot start the run: {_first_line(error)}; offline needs no connection"
+            ) from error
+
+    def update(self, step: UpdateSummary) -> None:
+        """Loss, gradient norm and the learning rate of every parameter group, after an optimizer step."""
+        values = asdict(step)
+        rates = {f"learning_rate/{name}": rate for name, rate in values.pop("learning_rates").items()}
+        self._log(values | rates, step.update)
+
+    def epoch(self, row: dict[str, Any], network: nn.Module, update: int) -> None:
+        """Figures of an epoch; of networks with DCLS layers the positions, spreads and strongest kernels, too."""
+        with self._outages_ignored():
+            self._log(row | _pictures(network), update)
+
+    def finish(self) -> None:
+        """Send the rest and end the run."""
+        with self._outages_ignored():
+            self._run.finish()
+
+    def _log(self, values: dict[str, Any], update: int) -> None:
+        with self._outages_ignored():
+            self._run.log(values, step=update)
+
+    @contextmanager
+    def _outages_ignored(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever it is, the weights are worth more than their curves
+            self._warn(f"failed ({_first_line(error)}); the training goes on without")
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            print(f"warning: Weights & Biases {text}", flush=True)
+        self._warned = True
+
+
+def _pictures(network: nn.Module) -> dict[str, Any]:
+    """Histograms of all positions and spreads, by set, and learned kernels."""
+    owners = dcls.position_owners(network)
+    if not owners:
+        return {}
+    found: dict[str, Any] = {"kernels": wandb.Image(draw_kernels(network))}
+    for name, owner in owners.items():
+        for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):
+            if parameter is not None:
+                values = parameter.detach().float().cpu().numpy()
+                found[f"{kind}/{name}"] = wandb.Histogram(np_histogram=np.histogram(values, bins=64))
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(". ")
