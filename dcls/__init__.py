@@ -1,6 +1,7 @@
 """Dilated Convolution with Learnable Spacings: the layer library. Needs torch, and Triton where that comes with it."""
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
+from dcls.conversion import Conversion, convert
 from dcls.interpolation import INTERPOLATIONS, Interpolation
 from dcls.kernel import construct_kernel
 from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
@@ -11,6 +12,7 @@ from dcls.together import construct_alone, construct_together
 
 __all__ = [
     "INTERPOLATIONS",
+    "Conversion",
     "Dcls1d",
     "Dcls2d",
     "Dcls3d",
@@ -21,6 +23,7 @@ __all__ = [
     "construct_alone",
     "construct_kernel",
     "construct_together",
+    "convert",
     "param_groups",
     "position_names",
     "position_owners",

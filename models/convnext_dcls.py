@@ -3,7 +3,7 @@
 from typing import Any
 
 from timm.models import generate_default_cfgs, register_model
-from timm.models.convnext import ConvNeXt, checkpoint_filter_fn
+from timm.models.convnext import ConvNeXt
 
 from models.registration import build, imagenet_cfg
 from models.stages import DclsInStages
@@ -41,10 +41,10 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> ConvNeXtDcls:
-    return build(ConvNeXtDcls, variant, pretrained, checkpoint_filter_fn, **{**defaults, **overrides})
+    return build(ConvNeXtDcls, variant, pretrained, **{**defaults, **overrides})
 
 
-_TINY = dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))
+CONVNEXT_TINY = dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))
 _SMALL = dict(depths=(3, 3, 27, 3), dims=(96, 192, 384, 768))
 _BASE = dict(depths=(3, 3, 27, 3), dims=(128, 256, 512, 1024))
 _ATTO = dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), conv_mlp=True)
@@ -53,21 +53,21 @@ _ATTO = dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), conv_mlp=True)
 @register_model
 def convnext_tiny_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-T, 34 elements in 17x17, the bilinear interpolation of the first paper."""
-    defaults = dict(_TINY, dilated_kernel_size=17, kernel_count=34, interpolation="bilinear_unnormalized")
+    defaults = dict(CONVNEXT_TINY, dilated_kernel_size=17, kernel_count=34, interpolation="bilinear_unnormalized")
     return _create("convnext_tiny_dcls_bilinear", pretrained, defaults, kwargs)
 
 
 @register_model
 def convnext_tiny_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-T, 26 elements in 23x23, triangles of learned width."""
-    defaults = dict(_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
+    defaults = dict(CONVNEXT_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
     return _create("convnext_tiny_dcls_triangle", pretrained, defaults, kwargs)
 
 
 @register_model
 def convnext_tiny_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-T, 26 elements in 23x23, Gaussians of learned width: the paper's best row."""
-    defaults = dict(_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    defaults = dict(CONVNEXT_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convnext_tiny_dcls_gauss", pretrained, defaults, kwargs)
 
 

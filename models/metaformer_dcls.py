@@ -8,8 +8,8 @@ from timm.models.metaformer import (
     LayerNorm2dNoBias,
     LayerNormNoBias,
     MetaFormer,
+    MlpHead,
     SepConv,
-    checkpoint_filter_fn,
 )
 
 from models.registration import build, imagenet_cfg
@@ -20,6 +20,20 @@ class MetaFormerDcls(DclsInStages, MetaFormer):
     """timm's MetaFormer whose ``SepConv`` mixers hold a ``dcls.Dcls2d`` as ``dwconv``; a stage shares positions."""
 
     conv_name = "token_mixer.dwconv"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._use_original_eps()
+
+    def reset_classifier(self, *args: Any, **kwargs: Any) -> None:
+        """As timm's, with the norm of the original."""
+        super().reset_classifier(*args, **kwargs)
+        self._use_original_eps()
+
+    def _use_original_eps(self) -> None:
+        """The original's head normalises with 1e-5, timm's with 1e-6: logits would differ by 1e-3."""
+        if isinstance(self.head.fc, MlpHead):
+            self.head.fc.norm.eps = 1e-5
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer decay, which timm's MetaFormer lacks: stem, blocks in their order, head.
@@ -52,7 +66,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> MetaFormerDcls:
-    return build(MetaFormerDcls, variant, pretrained, checkpoint_filter_fn, **{**defaults, **overrides})
+    return build(MetaFormerDcls, variant, pretrained, **{**defaults, **overrides})
 
 
 _CONVFORMER = dict(token_mixers=SepConv, norm_layers=LayerNorm2dNoBias)
@@ -61,27 +75,28 @@ _CAFORMER = dict(
     norm_layers=[LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias],
 )
 _S18 = dict(depths=(3, 3, 9, 3), dims=(64, 128, 320, 512))
+CONVFORMER_S18 = dict(_CONVFORMER, **_S18)
 _XS12 = dict(depths=(2, 2, 6, 2), dims=(32, 64, 160, 256))
 
 
 @register_model
 def convformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 40 elements in 17x17, normalised bilinear interpolation."""
-    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear")
+    defaults = dict(CONVFORMER_S18, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear")
     return _create("convformer_s18_dcls_bilinear", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_s18_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 26 elements in 23x23, triangles of learned width."""
-    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
+    defaults = dict(CONVFORMER_S18, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
     return _create("convformer_s18_dcls_triangle", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 26 elements in 23x23, Gaussians of learned width."""
-    defaults = dict(_CONVFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+    defaults = dict(CONVFORMER_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convformer_s18_dcls_gauss", pretrained, defaults, kwargs)
 
 
@@ -89,7 +104,7 @@ def convformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFo
 def convformer_xs12(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
     """A ConvFormer of 12 narrow blocks with 7x7 convolutions, which timm lacks: what the next one is compared with."""
     defaults = dict(_CONVFORMER, **_XS12)
-    return build(MetaFormer, "convformer_xs12", pretrained, checkpoint_filter_fn, **{**defaults, **kwargs})
+    return build(MetaFormer, "convformer_xs12", pretrained, **{**defaults, **kwargs})
 
 
 @register_model

@@ -1,6 +1,5 @@
 """How a variant is described to timm and built by it."""
 
-from collections.abc import Callable
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -23,19 +22,14 @@ def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
-def build(
-    model_type: type[nn.Module], variant: str, pretrained: bool, filter_weights: Callable[..., Any], **kwargs: Any
-) -> Any:
-    """Build a variant with four stages of features.
+def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs: Any) -> Any:
+    """Build a variant with features of its stages.
 
     Args:
         model_type: The network's class.
         variant: Registered name.
         pretrained: Load the weights that the variant's description names.
-        filter_weights: Turns the state dict of a released file into one of the network.
         **kwargs: Arguments of the network's constructor and of timm.
     """
-    feature_cfg = dict(out_indices=(0, 1, 2, 3), flatten_sequential=True)
-    return build_model_with_cfg(
-        model_type, variant, pretrained, pretrained_filter_fn=filter_weights, feature_cfg=feature_cfg, **kwargs
-    )
+    kwargs.setdefault("feature_cfg", dict(out_indices=(0, 1, 2, 3), flatten_sequential=True))
+    return build_model_with_cfg(model_type, variant, pretrained, **kwargs)

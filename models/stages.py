@@ -7,6 +7,7 @@ from timm.layers import trunc_normal_
 from torch import nn
 
 import dcls
+from dcls.conversion import dcls_like
 
 
 class DclsInStages:
@@ -40,6 +41,42 @@ class DclsInStages:
         return inherited | dcls.position_names(self)
 
 
+class DclsEverywhere:
+    """Mixin before a timm model of any build: the convolutions that ``match`` become DCLS layers, see ``dcls.convert``.
+
+    Args:
+        *args: As the timm model.
+        dilated_kernel_size: Extent of the dense kernels.
+        kernel_count: Learned elements a channel.
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
+        **kwargs: As the timm model.
+    """
+
+    match: ClassVar[int | str] = 7
+    share: ClassVar[str | None] = "stage"
+
+    def __init__(
+        self, *args: Any, dilated_kernel_size: int, kernel_count: int, interpolation: str, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        conversion = dcls.convert(
+            self,
+            dilated_kernel_size=dilated_kernel_size,
+            kernel_count=kernel_count,
+            interpolation=interpolation,
+            match=self.match,
+            share=self.share,
+        )
+        assert not conversion.skipped, str(conversion)
+        for layer in conversion.replaced.values():
+            _initialise(layer)
+
+    def no_weight_decay(self) -> set[str]:
+        """Positions and spreads, beside what the timm model names, for timm's own training scripts."""
+        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
+        return inherited | dcls.position_names(self)
+
+
 def use_dcls(
     stages: Iterable[nn.Module], conv_name: str, dilated_kernel_size: int, kernel_count: int, interpolation: str
 ) -> None:
@@ -57,7 +94,9 @@ def use_dcls(
         for block in stage.blocks:
             if conv_name not in dict(block.named_modules()):
                 continue
-            layer = _dcls_for(block.get_submodule(conv_name), dilated_kernel_size, kernel_count, interpolation)
+            conv = block.get_submodule(conv_name)
+            layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+            _initialise(layer)
             block.set_submodule(conv_name, layer)
             layers.append(layer)
         if layers:
@@ -65,23 +104,8 @@ def use_dcls(
             dcls.construct_together(stage)
 
 
-def _dcls_for(conv: nn.Conv2d, dilated_kernel_size: int, kernel_count: int, interpolation: str) -> dcls.Dcls2d:
-    """A layer with channels, groups, dilation, device and dtype of ``conv``, initialised as in the papers' models."""
-    assert conv.stride == (1, 1) and conv.padding_mode == "zeros"
-    layer = dcls.Dcls2d(
-        conv.in_channels,
-        conv.out_channels,
-        kernel_count,
-        dilated_kernel_size,
-        padding="same",
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        interpolation=interpolation,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-        dilation=conv.dilation,
-    )
+def _initialise(layer: dcls.DclsNd) -> None:
+    """As in the papers' models."""
     trunc_normal_(layer.weight, std=0.02)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return layer

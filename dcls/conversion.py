@@ -1,0 +1,261 @@
+"""DCLS layers in place of the convolutions of any network."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
+from dcls.padding import padding_amounts
+from dcls.positions import share_positions
+from dcls.together import construct_together
+
+Match = int | str | Callable[[str, nn.Module], bool]
+_LAYERS: dict[Any, type[DclsNd]] = {nn.Conv1d: Dcls1d, nn.Conv2d: Dcls2d, nn.Conv3d: Dcls3d}
+# These call their children one after the other, or not at all: what they hold must be one of these.
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+SHARES = ("stage", "channels", None)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What ``convert`` did.
+
+    Attributes:
+        replaced: Name -> the layer that is there now.
+        skipped: Name of a convolution that was to be replaced and cannot be -> the reason.
+        shared: Names of the modules that own shared positions.
+    """
+
+    replaced: dict[str, DclsNd] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    shared: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.replaced)} convolutions replaced, {len(self.shared)} sets of shared positions"]
+        lines += [f"not replaced: {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def convert(
+    model: nn.Module,
+    *,
+    dilated_kernel_size: int | tuple[int, ...],
+    kernel_count: int,
+    interpolation: str = "gaussian",
+    match: Match = 7,
+    share: str | None = "stage",
+) -> Conversion:
+    """Replace convolutions of a network by DCLS layers, in place.
+
+    Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
+    with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are kept.
+
+    Example:
+        >>> net = timm.create_model("convnext_tiny")
+        >>> print(dcls.convert(net, dilated_kernel_size=23, kernel_count=26))
+        18 convolutions replaced, 4 sets of shared positions
+
+    Args:
+        model: Any network; must hold its convolutions, not be one.
+        dilated_kernel_size: Extent of the dense kernels.
+        kernel_count: Learned elements of a kernel.
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
+        match: Which convolutions. A number: depthwise ones whose kernel has at least this extent along some axis. A
+            text: those whose name it matches as a pattern, such as "stages.*.conv_dw". A function of name and module:
+            those for which it is true.
+        share: Which layers share positions and spreads. "stage": those with equal channels that follow one another, a
+            new set beginning wherever the channels change. "channels": all with equal channels. None: no two. A set is
+            owned by the innermost module that holds all its layers, as ``shared``.
+
+    Returns:
+        What was replaced, and what could not be and why.
+
+    Raises:
+        ValueError: nothing matches, nothing that matches can be replaced, or an argument is wrong.
+    """
+    if share not in SHARES:
+        raise ValueError(f"share must be 'stage', 'channels' or None, got {share!r}")
+    is_wanted = _matcher(match)
+    wanted: dict[str, Any] = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, tuple(_LAYERS)) and name and is_wanted(name, module)
+    }
+    result = Conversion()
+    for name, conv in wanted.items():
+        reason = _why_not(conv, dilated_kernel_size)
+        if reason is not None:
+            result.skipped[name] = reason
+            continue
+        layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+        _put_everywhere(model, conv, layer)
+        result.replaced[name] = layer
+    if not result.replaced:
+        raise ValueError(_nothing_replaced(model, match, result))
+    if share is not None:
+        owners = [_share(model, names, result) for names in _sets(result.replaced, share)]
+        for owner in _outermost(owners):
+            construct_together(model.get_submodule(owner))
+    return result
+
+
+def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_count: int, interpolation: str) -> DclsNd:
+    """A DCLS layer with everything of a convolution but its kernel; outputs have the same shape.
+
+    Raises:
+        ValueError: there is none, because of the convolution's padding or because it is no plain ``nn.ConvNd``.
+    """
+    reason = _why_not(conv, dilated_kernel_size)
+    if reason is not None:
+        raise ValueError(f"{type(conv).__name__} cannot be replaced: {reason}")
+    padding = _padding_like(conv, _per_axis(conv, dilated_kernel_size))
+    assert padding is not None
+    layer = _layer_type(conv)(
+        conv.in_channels,
+        conv.out_channels,
+        kernel_count,
+        dilated_kernel_size,
+        stride=conv.stride,
+        padding=padding,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        interpolation=interpolation,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+        dilation=conv.dilation,
+    )
+    if conv.bias is not None:
+        layer.bias = conv.bias
+    layer.requires_grad_(conv.weight.requires_grad)
+    return layer.train(conv.training)
+
+
+def _matcher(match: Match) -> Callable[[str, Any], bool]:
+    if callable(match):
+        return match
+    if isinstance(match, str):
+        return lambda name, _: fnmatchcase(name, match)
+    return lambda _, conv: _is_depthwise(conv) and max(conv.kernel_size) >= match
+
+
+def _is_depthwise(conv: Any) -> bool:
+    return bool(conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1)
+
+
+def _layer_type(conv: Any) -> type[DclsNd]:
+    return next(layer for plain, layer in _LAYERS.items() if isinstance(conv, plain))
+
+
+def _per_axis(conv: Any, size: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (size,) * len(conv.kernel_size) if isinstance(size, int) else tuple(size)
+
+
+def _why_not(conv: Any, size: int | tuple[int, ...]) -> str | None:
+    """Why a convolution cannot be replaced, or None."""
+    plain = next((plain for plain in _LAYERS if isinstance(conv, plain)), None)
+    if plain is None:
+        return "it is no nn.Conv1d, nn.Conv2d or nn.Conv3d"
+    if isinstance(conv.weight, nn.parameter.UninitializedParameter):
+        return "it has no shape before its first batch"
+    if type(conv).forward is not plain.forward or type(conv)._conv_forward is not plain._conv_forward:
+        return f"a {type(conv).__name__} computes something else than an nn.{plain.__name__}"
+    if "weight" not in conv._parameters:
+        return "its weight is computed (weight norm, spectral norm, pruning)"
+    if conv.transposed:
+        return "it is transposed"
+    return None if _padding_like(conv, _per_axis(conv, size)) is not None else _padding_problem(conv, size)
+
+
+def _padding_like(conv: Any, size: tuple[int, ...]) -> str | tuple[int, ...] | None:
+    """The padding with which a kernel of this size gives outputs of the same shape, None if there is none."""
+    if conv.padding == "same":
+        return "same"
+    if len(size) != len(conv.kernel_size):
+        return None
+    growth = [d * (new - old) for d, new, old in zip(conv.dilation, size, conv.kernel_size, strict=True)]
+    before = padding_amounts(conv.padding, conv.kernel_size, conv.dilation)
+    totals = [start + end + extra for (start, end), extra in zip(before, growth, strict=True)]
+    if all(total % 2 == 0 and total >= 0 for total in totals):
+        return tuple(total // 2 for total in totals)
+    is_same = all(total == d * (new - 1) for total, d, new in zip(totals, conv.dilation, size, strict=True))
+    return "same" if is_same and all(stride == 1 for stride in conv.stride) else None
+
+
+def _padding_problem(conv: Any, size: int | tuple[int, ...]) -> str:
+    old, new = tuple(conv.kernel_size), _per_axis(conv, size)
+    if len(new) != len(old):
+        return f"its kernel has {len(old)} axes, dilated_kernel_size has {len(new)}"
+    return (
+        f"no padding keeps its output's shape with a {new} kernel in place of {old} at stride {conv.stride}; take an "
+        "odd size where its own is odd, and one that is not smaller"
+    )
+
+
+def _put_everywhere(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Wherever the network holds the convolution: a module may stand in several places."""
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = new
+
+
+def _sets(layers: dict[str, DclsNd], share: str) -> Iterable[list[str]]:
+    """Names of the layers of each set."""
+    sets: list[list[str]] = []
+    for name, layer in layers.items():
+        candidates = sets if share == "channels" else sets[-1:]
+        fitting = [s for s in candidates if layers[s[0]].positions.shape == layer.positions.shape]
+        if fitting:
+            fitting[0].append(name)
+        else:
+            sets.append([name])
+    return sets
+
+
+def _share(model: nn.Module, names: list[str], result: Conversion) -> str:
+    """Share positions among the named layers; returns the name of the module that owns them now."""
+    owner_name = _common_owner(model, names)
+    owner = model.get_submodule(owner_name)
+    attribute, number = "shared", 1
+    while hasattr(owner, attribute):
+        number += 1
+        attribute = f"shared_{number}"
+    setattr(owner, attribute, share_positions([result.replaced[name] for name in names]))
+    result.shared.append(f"{owner_name}.{attribute}".lstrip("."))
+    return owner_name
+
+
+def _outermost(names: list[str]) -> list[str]:
+    """Those modules that are in no other of them, each once: the rest is built together with them."""
+    return [
+        n for n in dict.fromkeys(names) if not any(n != m and f"{n}.".startswith(f"{m}." if m else "") for m in names)
+    ]
+
+
+def _common_owner(model: nn.Module, names: list[str]) -> str:
+    """The innermost module that holds all and may hold something besides."""
+    paths = [name.split(".")[:-1] for name in names]
+    common: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    while isinstance(model.get_submodule(".".join(common)), _CONTAINERS):
+        if not common:
+            raise ValueError(
+                f"share: a {type(model).__name__} cannot own positions; put it into a module of your own, or share=None"
+            )
+        common.pop()
+    return ".".join(common)
+
+
+def _nothing_replaced(model: nn.Module, match: Match, result: Conversion) -> str:
+    if result.skipped:
+        return "\n".join(["no convolution can be replaced:", *(f"{k}: {v}" for k, v in result.skipped.items())])
+    convs: list[Any] = [module for module in model.modules() if isinstance(module, tuple(_LAYERS))]
+    kinds = {f"{'depthwise ' if _is_depthwise(c) else ''}{'x'.join(map(str, c.kernel_size))}" for c in convs}
+    return f"no convolution matches {match!r}; {type(model).__name__} has {', '.join(sorted(kinds)) or 'none'}"

@@ -1,0 +1,212 @@
+"""Released checkpoints: recognised, converted, equal to the reference; hostile and wrong files refused."""
+
+import argparse
+import ast
+import os
+import pathlib
+import warnings
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from conftest import REPOSITORY
+from safetensors.torch import save_file
+from torch import nn
+
+import dcls
+from benchmarks.reference import VERSIONS, reference
+from models.released import RELEASES, load_released, read_released, recognise, to_network
+
+SAMPLES = REPOSITORY.parent / "shared" / "samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
+KEYS = {
+    "audio_convformer_s18_gauss": "convformer_s18_dcls_audio",
+    "audio_convnext_tiny_gauss": "convnext_tiny_dcls_audio",
+    "caformer_s18_v1": "caformer_s18_dcls_bilinear",
+    "convformer_s18_v1": "convformer_s18_dcls_bilinear",
+    "convnext_base_v0": "convnext_base_dcls_bilinear",
+    "convnext_small_v0": "convnext_small_dcls_bilinear",
+    "convnext_tiny_gauss": "convnext_tiny_dcls_gauss",
+    "convnext_tiny_v0": "convnext_tiny_dcls_bilinear",
+    "fastvit_sa24_v1": "fastvit_sa24_dcls_bilinear",
+    "fastvit_sa36_v1": "fastvit_sa36_dcls_bilinear",
+    "resnet50_v0": "resnet50_dcls_bilinear",
+}
+
+
+def sample_files() -> list[Path]:
+    return sorted(f for f in (SAMPLES / "released").glob("*/*") if f.suffix in (".pth", ".tar"))
+
+
+@needs_samples
+@pytest.mark.parametrize("index", range(3))
+def test_samples_give_the_references_logits(index) -> None:
+    file = sample_files()[index]
+    layout = recognise(read_released(file))
+    model = timm.create_model(layout.model, **layout.options).eval()
+    load_released(model, file)
+    expected = torch.load(file.parent / "io.pt", weights_only=True)
+    with torch.no_grad():
+        logits = model(expected["input"])
+    assert (logits - expected["logits"]).abs().max() < 1e-5 * expected["logits"].abs().max()
+
+
+def shapes_of(layout: str) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    lines = (SAMPLES / "keys" / f"{layout}.txt").read_text().splitlines()
+    found = {}
+    for line in lines:
+        name, shape, dtype = line.split("\t")
+        found[name] = ast.literal_eval(shape), getattr(torch, dtype.removeprefix("torch."))
+    return found
+
+
+@needs_samples
+@pytest.mark.parametrize("layout", KEYS)
+def test_full_size_layouts_are_recognised_and_fit(layout) -> None:
+    shared: dict[tuple, torch.Tensor] = {}
+    state = {}
+    for name, (shape, dtype) in shapes_of(layout).items():
+        value = torch.zeros(shape, dtype=dtype)
+        if name.endswith((".P", ".SIG")):  # a stage's layers have the same values
+            value = shared.setdefault((name.rpartition(".")[2], shape), value)
+        state[name] = value
+    found = recognise(state)
+    assert found.model == KEYS[layout]
+    model = timm.create_model(found.model)
+    converted = to_network(state, model)
+    expected = model.state_dict()
+    assert converted.keys() == expected.keys()
+    assert all(converted[name].shape == tensor.shape for name, tensor in expected.items())
+
+
+def tiny_reference() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """timm's ResNet-50 with narrow layers, the reference's layers in it, and its state under the released names."""
+    torch.manual_seed(0)
+    model = timm.create_model("resnet50", layers=(1, 1, 1, 1), num_classes=5)
+    for name, module in list(model.named_modules()):
+        if name.endswith(".conv2"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                layer = reference.Dcls2d(
+                    module.in_channels,
+                    module.out_channels,
+                    kernel_count=5,
+                    dilated_kernel_size=7,
+                    stride=module.stride,
+                    padding=3,
+                    bias=False,
+                    version="v0",
+                )
+            with torch.no_grad():
+                layer.P.uniform_(-3, 3)
+            model.set_submodule(name, layer)
+    return model.eval(), model.state_dict()
+
+
+def test_a_resnet_with_unshared_positions_equals_the_reference(tmp_path) -> None:
+    theirs, state = tiny_reference()
+    torch.save(
+        {"state_dict": {k: torch.zeros_like(v) for k, v in state.items()}, "state_dict_ema": state},
+        tmp_path / "r.pth.tar",
+    )
+    layout = recognise(read_released(tmp_path / "r.pth.tar"))
+    assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear", (1, 1, 1, 1))
+    ours = timm.create_model(layout.model, **layout.options).eval()
+    load_released(ours, tmp_path / "r.pth.tar")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs(x)
+        torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "args": Hostile()}, "hostile.pth.tar")
+    with pytest.raises(ValueError, match=r"asks to run code .*system.*refused"):
+        read_released("hostile.pth.tar")
+    assert not Path("harmed").exists()
+
+
+def test_options_of_a_training_are_allowed(tmp_path) -> None:
+    _, state = tiny_reference()
+    options = argparse.Namespace(output=pathlib.PosixPath("/x"))
+    torch.save({"state_dict": state, "args": options}, tmp_path / "file.pth.tar")
+    assert read_released(tmp_path / "file.pth.tar").keys() == state.keys()
+
+
+def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
+    _, state = tiny_reference()
+    torch.save({"model": state}, tmp_path / "whole.pth")
+    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:100_000])
+    with pytest.raises(ValueError, match="incomplete or no checkpoint.*download it again"):
+        read_released(tmp_path / "half.pth")
+    with pytest.raises(ValueError, match="no checkpoint file"):
+        read_released(tmp_path / "none.pth")
+    save_file({"some.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="layout is unknown.*some.weight"):
+        recognise(read_released(tmp_path / "other.safetensors"))
+    torch.save({"epoch": 3}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="holds no weights"):
+        read_released(tmp_path / "none.pth")
+
+
+def test_another_network_or_interpolation_is_named(tmp_path) -> None:
+    _, state = tiny_reference()
+    torch.save({"model": state}, tmp_path / "file.pth")
+    narrow = dict(layers=(1, 1, 1, 1), num_classes=5)
+    with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear; it does not fit a ConvNeXtDcls"):
+        load_released(timm.create_model("convnext_atto_dcls_gauss"), tmp_path / "file.pth")
+    with pytest.raises(ValueError, match="bilinear_unnormalized.*the network's interpolation is gaussian"):
+        load_released(
+            timm.create_model("resnet50_dcls_bilinear", interpolation="gaussian", **narrow), tmp_path / "file.pth"
+        )
+    with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 tensors, such as fc"):
+        network = timm.create_model("resnet50_dcls_bilinear", layers=(1, 1, 1, 1), num_classes=5)
+        load_released(network, saved_without(state, "fc.bias", tmp_path))
+
+
+def saved_without(state: dict, name: str, folder: Path) -> Path:
+    torch.save({"model": {k: v for k, v in state.items() if k != name}}, folder / "less.pth")
+    return folder / "less.pth"
+
+
+def test_aliases_of_shared_positions_must_be_equal() -> None:
+    model = timm.create_model("convnext_tiny_dcls_gauss", depths=(2, 1, 1, 1), dims=(8, 8, 8, 8), num_classes=3)
+    assert isinstance(model.stages[0].blocks[1].conv_dw, dcls.Dcls2d)
+    state = released_names(model)
+    assert to_network(state, model).keys() == model.state_dict().keys()
+    state["stages.0.1.dwconv.P"] = state["stages.0.1.dwconv.P"] + 1
+    with pytest.raises(ValueError, match=r"stages\.0\.1\.dwconv\.P differs"):
+        to_network(state, model)
+
+
+def released_names(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A ConvNeXt's weights under the names of the released files."""
+    state = {}
+    for name, value in model.state_dict().items():
+        if ".shared." in name:
+            continue
+        new = name.replace("stem.", "downsample_layers.0.").replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv")
+        for stage in range(4):
+            new = new.replace(f"stages.{stage}.downsample.", f"downsample_layers.{stage}.")
+        state[new.replace(".blocks.", ".").replace("head.norm", "norm").replace("head.fc", "head")] = value
+    for index, stage in enumerate(model.stages):
+        for block in range(len(stage.blocks)):
+            state[f"stages.{index}.{block}.dwconv.P"] = stage.shared.positions.detach().flip(0)
+            state[f"stages.{index}.{block}.dwconv.SIG"] = stage.shared.sigma.detach().flip(0)
+    return state
+
+
+def test_every_release_belongs_to_a_registered_network() -> None:
+    assert len(RELEASES) == 12 and len({release.file for release in RELEASES}) == 12
+    for release in RELEASES:
+        assert timm.is_model(release.model) and release.url.startswith(
+            f"https://zenodo.org/records/{release.record}/files/"
+        )
+    assert set(VERSIONS) == set(dcls.INTERPOLATIONS)
