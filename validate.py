@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
+from models.released import recognise
 from training.checkpoint import load_weights, read_description, read_weights
 from training.complexity import count_multiply_adds, count_parameters
 from training.config import DataConfig
@@ -64,7 +65,7 @@ def keys_as_flags() -> Iterator[None]:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; preprocessing that is not given comes from the checkpoint or the network."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", metavar="NAME", help="timm name; a checkpoint of this project knows its own")
+    parser.add_argument("--model", metavar="NAME", help="timm name; this project's checkpoints and released ones tell")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
     weights.add_argument("--pretrained", action="store_true", help="timm's weights of this name")
@@ -102,7 +103,8 @@ def load_network(options: argparse.Namespace) -> tuple[str, nn.Module, dict[str,
     arguments = dict(parse_option(text) for text in options.option)
     if known is None:
         if not options.model:
-            raise UserError(f"{options.checkpoint} does not say which network it belongs to; add --model NAME")
+            options.model, sizes = recognise_network(options.checkpoint)
+            arguments = sizes | arguments
         network = create_network(options.model, pretrained=options.pretrained, **arguments)
     else:
         if options.model and options.model != known["name"]:
@@ -111,6 +113,21 @@ def load_network(options: argparse.Namespace) -> tuple[str, nn.Module, dict[str,
     if options.checkpoint:
         load_weights(network, read_weights(options.checkpoint, use_ema=options.ema), options.checkpoint)
     return options.model or known["name"], network, known["preprocessing"] if known else {}
+
+
+def recognise_network(checkpoint: str) -> tuple[str, dict[str, Any]]:
+    """The network that a released file belongs to, and the options that give it the file's shapes.
+
+    Raises:
+        UserError: it is none of the released layouts.
+    """
+    try:
+        layout = recognise(read_weights(checkpoint))
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{checkpoint} does not say which network it belongs to; add --model NAME ({error})") from None
+    return layout.model, layout.options
 
 
 def parse_option(text: str) -> tuple[str, Any]:

@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from models.released import to_network
+from models.released.reading import ALLOWED
 from training.errors import UserError
 from training.files import write_whole
 
@@ -89,11 +91,15 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
-    """Load weights that must fit the network exactly.
+    """Load weights that must fit the network exactly; those of a released file are converted.
 
     Raises:
-        UserError: names or shapes differ.
+        UserError: names or shapes differ, or it is a released file of another network.
     """
+    try:
+        weights = to_network(weights, network)
+    except ValueError as error:
+        raise UserError(f"{origin}: {error}") from None
     expected = network.state_dict()
     missing = [name for name in expected if name not in weights]
     unexpected = [name for name in weights if name not in expected]
@@ -118,7 +124,8 @@ def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
     if not Path(path).is_file():
         raise UserError(f"no checkpoint file {path}")
     try:
-        return read()
+        with torch.serialization.safe_globals(ALLOWED):
+            return read()
     except (pickle.UnpicklingError, *_UNREADABLE) as error:
         raise UserError(f"{path} {_why_unreadable(error)}") from None
 
