@@ -113,7 +113,7 @@ def test_a_requeue_in_the_middle_ends_in_the_same_weights(one_process, tmp_path)
 
 
 def test_a_time_limit_that_strikes_ends_in_a_finished_run(tmp_path) -> None:
-    epochs = 40  # more than fit in two minutes, at the end of which SLURM may signal a minute early
+    epochs = 18  # more than fit in two minutes, at the end of which SLURM may signal a minute early
     job = submit(
         tmp_path, *QUICKSTART, f"checkpoint.dir={tmp_path}", "checkpoint.name=limited", f"schedule.epochs={epochs - 1}",
         "data.image_size=32", time="2", signal="B:USR1@20",
