@@ -9,7 +9,7 @@ from torch import nn
 from models.convnext_dcls import CONVNEXT_TINY, ConvNeXtDcls
 from models.fastvit_dcls import FASTVIT_SA24, FastVitDcls
 from models.metaformer_dcls import CONVFORMER_S18, MetaFormerDcls
-from models.registration import build
+from models.registration import build, describe
 
 PATCH = (2, 16)  # mel bands, frames
 AUDIOSET_CLASSES = 527
@@ -64,11 +64,13 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs(
-    {
-        "convnext_tiny_dcls_audio": _cfg(first_conv="stem.0", classifier="head.fc"),
-        "convformer_s18_dcls_audio": _cfg(first_conv="stem.conv", classifier="head.fc.fc2"),
-        "fastvit_sa24_dcls_audio": _cfg(first_conv="stem", classifier="head.fc"),
-    }
+    dict(
+        [
+            describe("convnext_tiny_dcls_audio", _cfg(first_conv="stem.0", classifier="head.fc")),
+            describe("convformer_s18_dcls_audio", _cfg(first_conv="stem.conv", classifier="head.fc.fc2")),
+            describe("fastvit_sa24_dcls_audio", _cfg(first_conv="stem", classifier="head.fc")),
+        ]
+    )
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
-from models.registration import build, imagenet_cfg
+from models.registration import build, describe, imagenet_cfg
 from models.stages import DclsInStages
 
 
@@ -26,18 +26,18 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     return imagenet_cfg(crop_pct=0.875, first_conv="stem.0", classifier="head.fc", **kwargs)
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "convnext_tiny_dcls_bilinear": _cfg(),
-        "convnext_tiny_dcls_triangle": _cfg(),
-        "convnext_tiny_dcls_gauss": _cfg(),
-        "convnext_small_dcls_bilinear": _cfg(),
-        "convnext_small_dcls_gauss": _cfg(),
-        "convnext_base_dcls_bilinear": _cfg(),
-        "convnext_base_dcls_gauss": _cfg(),
-        "convnext_atto_dcls_gauss": _cfg(),
-    }
+_NAMES = (
+    "convnext_tiny_dcls_bilinear",
+    "convnext_tiny_dcls_triangle",
+    "convnext_tiny_dcls_gauss",
+    "convnext_small_dcls_bilinear",
+    "convnext_small_dcls_gauss",
+    "convnext_base_dcls_bilinear",
+    "convnext_base_dcls_gauss",
+    "convnext_atto_dcls_gauss",
 )
+
+default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> ConvNeXtDcls:

@@ -6,7 +6,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.fastvit import FastVit, RepConditionalPosEnc
 
-from models.registration import build, imagenet_cfg
+from models.registration import build, describe, imagenet_cfg
 from models.stages import DclsEverywhere
 
 
@@ -33,14 +33,14 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     return imagenet_cfg(**size, first_conv=first_conv, classifier="head.fc", **kwargs)
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "fastvit_sa24_dcls_bilinear": _cfg(),
-        "fastvit_sa24_dcls_gauss": _cfg(),
-        "fastvit_sa36_dcls_bilinear": _cfg(),
-        "fastvit_sa36_dcls_gauss": _cfg(),
-    }
+_NAMES = (
+    "fastvit_sa24_dcls_bilinear",
+    "fastvit_sa24_dcls_gauss",
+    "fastvit_sa36_dcls_bilinear",
+    "fastvit_sa36_dcls_gauss",
 )
+
+default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
 
 _SA = dict(
     embed_dims=(64, 128, 256, 512),

@@ -12,7 +12,7 @@ from timm.models.metaformer import (
     SepConv,
 )
 
-from models.registration import build, imagenet_cfg
+from models.registration import build, describe, imagenet_cfg
 from models.stages import DclsInStages
 
 
@@ -52,17 +52,17 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     return imagenet_cfg(crop_pct=1.0, first_conv="stem.conv", classifier="head.fc.fc2", **kwargs)
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "convformer_s18_dcls_bilinear": _cfg(),
-        "convformer_s18_dcls_triangle": _cfg(),
-        "convformer_s18_dcls_gauss": _cfg(),
-        "convformer_xs12": _cfg(),
-        "convformer_xs12_dcls_gauss": _cfg(),
-        "caformer_s18_dcls_bilinear": _cfg(),
-        "caformer_s18_dcls_gauss": _cfg(),
-    }
+_NAMES = (
+    "convformer_s18_dcls_bilinear",
+    "convformer_s18_dcls_triangle",
+    "convformer_s18_dcls_gauss",
+    "convformer_xs12",
+    "convformer_xs12_dcls_gauss",
+    "caformer_s18_dcls_bilinear",
+    "caformer_s18_dcls_gauss",
 )
+
+default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> MetaFormerDcls:

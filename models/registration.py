@@ -3,8 +3,16 @@
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg
+from timm.models import PretrainedCfg, build_model_with_cfg
 from torch import nn
+
+from models.released.download import fetch
+from models.released.layout import to_network
+from models.released.reading import read_released
+from models.released.releases import release_of
+
+RELEASED = "released"
+"""Tag of the weights that the authors released."""
 
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
@@ -22,14 +30,33 @@ def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
     }
 
 
+def describe(name: str, cfg: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """timm's description of an architecture under its name, with a tag for the released file if there is one."""
+    release = release_of(name)
+    if release is None:
+        return name, cfg
+    origin = f"https://zenodo.org/records/{release.record}"
+    claim = f"claimed: {release.claimed}; {release.source}"
+    return f"{name}.{RELEASED}", {**cfg, "url": release.url, "origin_url": origin, "license": None, "notes": (claim,)}
+
+
 def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs: Any) -> Any:
     """Build a variant with features of its stages.
 
     Args:
         model_type: The network's class.
         variant: Registered name.
-        pretrained: Load the weights that the variant's description names.
+        pretrained: Load the released file that belongs to the variant.
         **kwargs: Arguments of the network's constructor and of timm.
+
+    Raises:
+        ValueError: the released file cannot be downloaded or read.
     """
     kwargs.setdefault("feature_cfg", dict(out_indices=(0, 1, 2, 3), flatten_sequential=True))
-    return build_model_with_cfg(model_type, variant, pretrained, **kwargs)
+    release = release_of(variant)
+    is_elsewhere = kwargs.get("pretrained_cfg_overlay") or isinstance(
+        kwargs.get("pretrained_cfg"), dict | PretrainedCfg
+    )
+    if pretrained and release is not None and not is_elsewhere:
+        kwargs["pretrained_cfg_overlay"] = {"state_dict": read_released(fetch(release))}
+    return build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_network, **kwargs)

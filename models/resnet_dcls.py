@@ -5,7 +5,7 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import Bottleneck, ResNet
 
-from models.registration import build, imagenet_cfg
+from models.registration import build, describe, imagenet_cfg
 from models.stages import DclsEverywhere
 
 
@@ -16,13 +16,9 @@ class ResNetDcls(DclsEverywhere, ResNet):
     share = None
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "resnet50_dcls_bilinear": imagenet_cfg(
-            crop_pct=0.875, interpolation="bilinear", first_conv="conv1", classifier="fc"
-        )
-    }
-)
+_CFG = imagenet_cfg(crop_pct=0.875, interpolation="bilinear", first_conv="conv1", classifier="fc")
+
+default_cfgs = generate_default_cfgs(dict([describe("resnet50_dcls_bilinear", _CFG)]))
 
 
 @register_model

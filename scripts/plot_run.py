@@ -11,13 +11,11 @@ import csv
 from pathlib import Path
 
 import matplotlib
-from torch import nn
 
 import dcls
-from training.checkpoint import load_weights, read_description, read_weights
 from training.drawing import draw_kernels
 from training.errors import UserError, errors_for_people
-from training.network import rebuild_network
+from training.network import load_described
 from training.run_folder import BEST, METRICS
 
 matplotlib.use("Agg")  # no screen needed
@@ -32,7 +30,7 @@ def main() -> None:
     with errors_for_people():
         plot_curves(options.run / METRICS, options.run / "curves.png")
         print(options.run / "curves.png")
-        network = load_network(options.run / BEST)
+        network, _ = load_described(options.run / BEST)
         if dcls.position_owners(network):
             draw_kernels(network).savefig(options.run / "kernels.png", dpi=150)
             print(options.run / "kernels.png")
@@ -71,20 +69,6 @@ def plot_curves(metrics: Path, out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=150)
     plt.close(figure)
-
-
-def load_network(checkpoint: Path) -> nn.Module:
-    """The network of a checkpoint, with its (averaged) weights.
-
-    Raises:
-        UserError: the file is missing or not of this project.
-    """
-    known = read_description(checkpoint)
-    if known is None:
-        raise UserError(f"{checkpoint} does not say which network it belongs to")
-    network = rebuild_network(known)
-    load_weights(network, read_weights(checkpoint), checkpoint)
-    return network.eval()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import re
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -10,9 +11,9 @@ import torch
 from torch import nn
 
 import models  # noqa: F401  registers this project's architectures in timm
-from training.checkpoint import load_weights, read_weights
+from training.checkpoint import load_weights, read_description, read_weights
 from training.config import ModelConfig
-from training.errors import ConfigError
+from training.errors import ConfigError, UserError
 
 
 def create_network(name: str, **options: Any) -> nn.Module:
@@ -34,6 +35,8 @@ def create_network(name: str, **options: Any) -> nn.Module:
             raise
         raise ConfigError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
     except (TypeError, ValueError, AssertionError) as error:
+        if options.get("pretrained") and isinstance(error, ValueError):
+            raise ConfigError(f"model.pretrained: {error}") from error
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown:
             raise ConfigError(f"model.options.{unknown.group(1)}: {name} takes no such option") from error
@@ -102,3 +105,20 @@ def rebuild_network(description: dict[str, Any], **changes: Any) -> nn.Module:
     """
     arguments = {"num_classes": description["num_classes"], **description["options"], **changes}
     return create_network(description["name"], **arguments)
+
+
+def load_described(checkpoint: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint of this project in eval mode, with its (averaged) weights, and its description.
+
+    Raises:
+        UserError: the file is missing or not of this project.
+    """
+    known = read_description(checkpoint)
+    if known is None:
+        raise UserError(
+            f"{checkpoint} does not say which network it belongs to; scripts/convert_checkpoint.py turns released "
+            "files into ones that do"
+        )
+    network = rebuild_network(known)
+    load_weights(network, read_weights(checkpoint), checkpoint)
+    return network.eval(), known

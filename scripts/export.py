@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Take a trained network into other tools: a Hugging Face Hub folder, ONNX, a torch.export program.
+
+    scripts/export.py output/quickstart/best.pt --hub hub/quickstart --onnx quickstart.onnx --program quickstart.pt2
+
+The Hub folder holds the network as it is; ``timm.create_model("local-dir:hub/quickstart", pretrained=True)`` loads it
+after ``import models``. ONNX and program hold it folded, with plain convolutions, for any batch size; ONNX needs onnx
+and onnxscript.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import save_for_hf
+from torch import nn
+
+import dcls
+from models.released.releases import release_of
+from training.complexity import count_multiply_adds, count_parameters
+from training.errors import errors_for_people
+from training.network import load_described
+
+CITATION = """@article{hassani2023beyond,
+  title   = {Dilated Convolution with Learnable Spacings: beyond bilinear interpolation},
+  author  = {Khalfaoui-Hassani, Ismail and Pellegrini, Thomas and Masquelier, Timothée},
+  journal = {arXiv:2306.00817},
+  year    = {2023}
+}"""
+
+
+def main() -> None:
+    """Command line of the script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="of this project: .pt or .safetensors")
+    parser.add_argument("--hub", type=Path, metavar="FOLDER")
+    parser.add_argument("--onnx", type=Path, metavar="FILE.onnx")
+    parser.add_argument("--program", type=Path, metavar="FILE.pt2")
+    options = parser.parse_args()
+    if not (options.hub or options.onnx or options.program):
+        parser.error("give --hub, --onnx or --program")
+    with errors_for_people():
+        network, known = load_described(options.checkpoint)
+        input_size = tuple(known["preprocessing"]["input_size"])
+        if options.hub:
+            export_hub(network, known, options.hub)
+        images = torch.zeros(2, *input_size)
+        folded = dcls.reparameterize(network, images) if dcls.position_owners(network) else network
+        if options.program:
+            torch.export.save(program_of(folded, images), options.program)
+        if options.onnx:
+            torch.onnx.export(program_of(folded, images), (), options.onnx, dynamo=True)
+        for path in (options.hub, options.program, options.onnx):
+            if path:
+                print(path)
+
+
+def program_of(network: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
+    """The network for any batch of images of this size."""
+    return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def export_hub(network: nn.Module, known: dict[str, Any], folder: Path) -> None:
+    """config.json, model.safetensors and README.md."""
+    options = {key: value for key, value in known["options"].items() if value is not None}
+    save_for_hf(network, str(folder), model_args=options, data_config=known["preprocessing"], safe_serialization=True)
+    (folder / "README.md").write_text(model_card(network, known, folder.name), encoding="utf-8")
+
+
+def model_card(network: nn.Module, known: dict[str, Any], title: str) -> str:
+    """What the Hub shows: what it is, its numbers, how it is used, licence and citation."""
+    input_size = tuple(known["preprocessing"]["input_size"])
+    release = release_of(known["name"])
+    lines = [
+        "---", "library_name: timm", "pipeline_tag: image-classification", "license: apache-2.0", "tags: [dcls, timm]",
+        "---", f"# {title}", "",
+        f"`{known['name']}`, a network with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
+        f"- Parameters: {count_parameters(network):,}",
+        f"- Multiply-adds: {count_multiply_adds(network, input_size) / 1e9:.3g} G at {input_size[-1]} pixels",
+        f"- Classes: {known['num_classes']}",
+    ]  # fmt: skip
+    if release is not None:
+        lines.append(
+            f"- Claimed for the authors' own weights of this architecture: {release.claimed} ({release.source})"
+        )
+    folder = f'"local-dir:{title}"'
+    lines += ["", "```python", "import models, timm", f"net = timm.create_model({folder}, pretrained=True)", "```", ""]
+    return "\n".join([*lines, "```bibtex", CITATION, "```", ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Networks in other tools: a Hub folder, ONNX, a torch.export program, torch.hub."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from conftest import REPOSITORY
+from processes import run_script
+
+from training.checkpoint import save_weights
+from training.config import ModelConfig
+from training.network import create_network, describe_network, load_described
+
+OPTIONS = {
+    "convnext_tiny_dcls_gauss": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
+    "convformer_s18_dcls_bilinear": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
+    "fastvit_sa24_dcls_bilinear": {"layers": [1, 1, 1, 1], "embed_dims": [16, 16, 32, 64]},
+}
+
+
+@pytest.fixture(params=OPTIONS)
+def checkpoint(request, tmp_path) -> Path:
+    name, options = request.param, OPTIONS[request.param]
+    image = dict(input_size=(3, 64, 64), crop_pct=0.9, interpolation="bilinear", mean=(0.5,) * 3, std=(0.2,) * 3)
+    network = create_network(name, num_classes=5, **options)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    path = tmp_path / "small.safetensors"
+    config = ModelConfig(name=name, options=options)
+    save_weights(path, network, describe_network(config, 5, {**image, "crop_mode": "center"}))
+    return path
+
+
+def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    hub, onnx, program = tmp_path / "hub", tmp_path / "net.onnx", tmp_path / "net.pt2"
+    result = run_script("scripts/export.py", checkpoint, "--hub", hub, "--onnx", onnx, "--program", program)
+    assert result.returncode == 0, result.stderr
+    network, _ = load_described(checkpoint)
+    images = torch.randn(3, 3, 64, 64)  # another batch size than that of the export
+    with torch.no_grad():
+        expected = network(images)
+        tolerance = dict(rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+        loaded = timm.create_model(f"local-dir:{hub}", pretrained=True).eval()
+        torch.testing.assert_close(loaded(images), expected, **tolerance)
+        torch.testing.assert_close(torch.export.load(program).module()(images), expected, **tolerance)
+    session = onnxruntime.InferenceSession(onnx)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), expected, **tolerance)
+    config = json.loads((hub / "config.json").read_text())
+    assert config["num_classes"] == 5 and config["pretrained_cfg"]["input_size"] == [3, 64, 64]
+    assert tuple(loaded.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)
+    assert "Parameters: " in (hub / "README.md").read_text()
+
+
+def test_torch_hub_builds_the_networks() -> None:
+    network = torch.hub.load(
+        str(REPOSITORY),
+        "convnext_atto_dcls_gauss",
+        source="local",
+        num_classes=3,
+        dims=[8, 8, 8, 8],
+        depths=[1, 1, 1, 1],
+    )
+    assert network.num_classes == 3
+
+
+def test_a_file_that_does_not_know_its_network_is_named(tmp_path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "plain.pth")
+    result = run_script("scripts/export.py", tmp_path / "plain.pth", "--hub", tmp_path / "hub")
+    assert result.returncode == 1 and "does not say which network it belongs to" in result.stderr
