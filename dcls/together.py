@@ -21,9 +21,10 @@ def construct_together(parent: nn.Module) -> None:
     None.
 
     Example:
-        >>> stage = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
-        >>> stage.shared = dcls.share_positions(list(stage))
-        >>> dcls.construct_together(stage)
+        >>> stage = nn.Module()
+        >>> stage.blocks = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
+        >>> stage.shared = dcls.share_positions(list(stage.blocks))
+        >>> dcls.construct_together(stage)  # called as stage(x), once it has a forward
     """
     parent.register_forward_pre_hook(_build_kernels)
     parent.register_forward_hook(_release_kernels, always_call=True)

@@ -13,7 +13,8 @@ from models.stages import DclsEverywhere
 class FastVitDcls(DclsEverywhere, FastVit):
     """timm's FastViT with ``dcls.Dcls2d`` in its MLPs and its position embedding; a stage shares positions.
 
-    The convolutions between the stages double the channels; they are not depthwise and stay.
+    The convolutions between the stages double the channels; they are not depthwise and stay. On CPUs, train it with
+    ``training.channels_last: false``: in that format PyTorch 2.14 crashes on timm's own FastViT, too.
     """
 
 
