@@ -174,21 +174,36 @@ def to_network(state: State, model: nn.Module) -> State:
         return state
     layout = recognise(state)
     _check_fit(layout, model)
-    learned = {key: value for key, value in state.items() if key.rpartition(".")[2] in ("P", "SIG")}
-    plain = {key: value for key, value in state.items() if key not in learned}
-    renamed = _FAMILIES[layout.family].rename(plain, model)
-    names = dict(zip(plain, renamed, strict=True))
-    result = dict(renamed)
-    for key, value in learned.items():
-        old_layer, _, kind = key.rpartition(".")
-        layer_name = names[f"{old_layer}.weight"].removesuffix(".weight")
-        layer = model.get_submodule(layer_name)
-        name = f"{_owner(model, layer, layer_name)}.{'positions' if kind == 'P' else 'sigma'}"
+    plain = {key: value for key, value in state.items() if not _is_learned(key)}
+    result = dict(_FAMILIES[layout.family].rename(plain, model))
+    for key, name in released_names(list(state), layout, model).items():
+        if not _is_learned(key):
+            continue
+        layer_name, _, kind = name.rpartition(".")
+        owner = _owner(model, model.get_submodule(layer_name), layer_name)
+        name = f"{owner}.{'positions' if kind == 'P' else 'sigma'}"
+        value = state[key]
         value = value if layout.interpolation == "bilinear_unnormalized" else value.flip(0)  # rows first
         if name in result and not torch.equal(result[name], value):
             raise ValueError(f"{key} differs from the {kind} of another layer of its stage, with which it is shared")
         result[name] = value
     return result
+
+
+def released_names(keys: list[str], layout: Layout, model: nn.Module) -> dict[str, str]:
+    """Released name -> timm's name, with P and SIG under the name of their layer."""
+    plain = [key for key in keys if not _is_learned(key)]
+    shapes = {key: torch.empty(0) for key in plain}
+    renamed = dict(zip(plain, _FAMILIES[layout.family].rename(shapes, model), strict=True))
+    for key in keys:
+        if _is_learned(key):
+            layer, _, kind = key.rpartition(".")
+            renamed[key] = f"{renamed[f'{layer}.weight'].removesuffix('.weight')}.{kind}"
+    return renamed
+
+
+def _is_learned(key: str) -> bool:
+    return key.rpartition(".")[2] in ("P", "SIG")
 
 
 def _measure(name: str, family: _Family, state: State) -> Layout:

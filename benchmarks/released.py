@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Logits of every released layout: loaded here, and by the reference package's layers inside timm's networks.
+
+    python -m benchmarks.released ../shared/samples/keys
+
+For each file of keys and shapes, weights of these names are drawn at random: positions up to the border, spreads of
+both signs. They are saved as a released file is, loaded here, and loaded by hand into timm's network with the
+reference's layers. The samples with real logits are compared in tests/test_models_released.py.
+"""
+
+import argparse
+import ast
+import tempfile
+import warnings
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from benchmarks.environment import describe_environment
+from benchmarks.reference import VERSIONS, reference
+from models.released.layout import Layout, recognise, released_names
+from models.released.loading import load_released
+
+IMAGE = (2, 3, 64, 64)
+SPECTROGRAM = (2, 1, 128, 129)
+
+
+@torch.no_grad()
+def compare(keys: Path) -> tuple[Layout, float, int, int]:
+    """The layout, the largest difference of a logit over the largest one, how many keys are missing and unexpected."""
+    torch.manual_seed(0)
+    shapes = read_shapes(keys)
+    layout = recognise({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    ours = timm.create_model(layout.model).eval()
+    names = released_names(list(shapes), layout, ours)
+    state = draw(shapes, names, ours)
+    expected = {f"{layer}.{kind}" for layer in dcls_layers(names) for kind in ("P", "SIG")} | set(ours.state_dict())
+    unexpected = [name for name in names.values() if name not in expected]
+    missing = [name for name in ours.state_dict() if ".shared." not in name and name not in names.values()]
+    missing = [name for name in missing if not name.endswith((".positions", ".sigma"))]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({"model": state}, Path(folder) / "released.pth")
+        load_released(ours, Path(folder) / "released.pth")
+    theirs = with_reference_layers(layout, ours, state, names)
+    x = torch.randn(SPECTROGRAM if layout.is_audio else IMAGE)
+    logits, reference_logits = ours(x), theirs(x)
+    difference = (logits - reference_logits).abs().max() / reference_logits.abs().max()
+    return layout, difference.item(), len(missing), len(unexpected)
+
+
+def read_shapes(keys: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape, in the file's order."""
+    lines = (line.split("\t") for line in keys.read_text().splitlines())
+    return {name: ast.literal_eval(shape) for name, shape, _ in lines}
+
+
+def dcls_layers(names: dict[str, str]) -> list[str]:
+    """Names of the layers with learned positions."""
+    return [name.removesuffix(".P") for name in names.values() if name.endswith(".P")]
+
+
+def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Module) -> dict[str, Tensor]:
+    """Random weights under the released names, near those of a fresh network; equal positions in a stage."""
+    fresh, state = ours.state_dict(), {}
+    sets: dict[tuple[str, object], Tensor] = {}
+    for old, shape in shapes.items():
+        layer, _, kind = names[old].rpartition(".")
+        if kind in ("P", "SIG"):
+            module = ours.get_submodule(layer)
+            reach = module.dilated_kernel_size[0] // 2
+            drawn = torch.empty(shape).uniform_(-reach, reach) if kind == "P" else torch.randn(shape)
+            state[old] = sets.setdefault((kind, id(module.positions)), drawn)
+        elif not fresh[names[old]].is_floating_point():
+            state[old] = fresh[names[old]].reshape(shape)
+        else:
+            value = fresh[names[old]].reshape(shape)
+            value = value + 0.02 * torch.randn(shape)
+            state[old] = value.abs() + 0.5 if kind == "running_var" else value
+            if kind == "gamma":
+                state[old] = 0.1 + 0.02 * torch.randn(shape)
+    return state
+
+
+def with_reference_layers(
+    layout: Layout, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]
+) -> nn.Module:
+    """timm's network with the reference's layers, loaded by hand."""
+    name = layout.model.partition("_dcls_")[0]
+    channels = 1 if layout.is_audio else 3
+    options = {} if name.startswith("fastvit") else {"in_chans": channels}
+    theirs = timm.create_model(name, num_classes=layout.num_classes, **options)
+    if layout.is_audio:
+        put_audio_stem(theirs, name)
+    if layout.family == "MetaFormer":
+        theirs.head.fc.norm.eps = 1e-5  # as the original, see models/metaformer_dcls.py
+    for layer in dcls_layers(names):
+        plain, learned = theirs.get_submodule(layer), ours.get_submodule(layer)
+        size = learned.dilated_kernel_size[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs.set_submodule(
+                layer,
+                reference.Dcls2d(
+                    plain.in_channels,
+                    plain.out_channels,
+                    kernel_count=learned.kernel_count,
+                    dilated_kernel_size=(size, size),
+                    stride=plain.stride,
+                    padding=size // 2,
+                    groups=plain.groups,
+                    bias=plain.bias is not None,
+                    version=VERSIONS[layout.interpolation],
+                ),
+            )
+    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+    theirs.load_state_dict(
+        {names[old]: value.reshape(shapes[names[old]]) for old, value in state.items()}, strict=False
+    )
+    absent = set(shapes) - set(names.values())
+    assert all(name.endswith(".SIG") for name in absent), absent  # which the bilinear versions have and do not use
+    return theirs.eval()
+
+
+def put_audio_stem(network: nn.Module, name: str) -> None:
+    """Patches of 2 x 16, as K-H-Ismail/DCLS-Audio has them."""
+    if name.startswith("convnext"):
+        network.stem[0] = nn.Conv2d(1, 96, (2, 16), stride=(2, 16))
+    elif name.startswith("convformer"):
+        network.stem.conv = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
+    else:
+        network.stem = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("keys", type=Path, help="folder with a file of keys, shapes and dtypes for each layout")
+    options = parser.parse_args()
+    print(describe_environment() + "\n")
+    print("| layout | network | largest relative difference of a logit | missing | unexpected |\n|---|---|---|---|---|")
+    for keys in sorted(options.keys.glob("*.txt")):
+        layout, difference, missing, unexpected = compare(keys)
+        print(f"| {keys.stem} | {layout.model} | {difference:.1e} | {missing} | {unexpected} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
