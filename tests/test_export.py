@@ -15,7 +15,6 @@ from training.network import create_network, describe_network, load_described
 
 OPTIONS = {
     "convnext_tiny_dcls_gauss": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
-    "convformer_s18_dcls_bilinear": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
     "fastvit_sa24_dcls_bilinear": {"layers": [1, 1, 1, 1], "embed_dims": [16, 16, 32, 64]},
 }
 
