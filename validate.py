@@ -121,10 +121,9 @@ def recognise_network(checkpoint: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: it is none of the released layouts.
     """
+    weights = read_weights(checkpoint)
     try:
-        layout = recognise(read_weights(checkpoint))
-    except UserError:
-        raise
+        layout = recognise(weights)
     except ValueError as error:
         raise UserError(f"{checkpoint} does not say which network it belongs to; add --model NAME ({error})") from None
     return layout.model, layout.options

@@ -10,7 +10,16 @@ import dcls
 from dcls.conversion import dcls_like
 
 
-class DclsInStages:
+class _PositionsWithoutDecay:
+    """Mixin before a timm model."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Positions and spreads, beside what the timm model names, for timm's own training scripts."""
+        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
+        return inherited | dcls.position_names(self)
+
+
+class DclsInStages(_PositionsWithoutDecay):
     """Mixin before a timm model with ``stages`` of ``blocks``: their depthwise convolutions become ``dcls.Dcls2d``.
 
     Args:
@@ -35,13 +44,8 @@ class DclsInStages:
         super().__init__(*args, **kwargs)
         use_dcls(self.stages, self.conv_name, dilated_kernel_size, kernel_count, interpolation)
 
-    def no_weight_decay(self) -> set[str]:
-        """Positions and spreads, beside what the timm model names, for timm's own training scripts."""
-        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
-        return inherited | dcls.position_names(self)
 
-
-class DclsEverywhere:
+class DclsEverywhere(_PositionsWithoutDecay):
     """Mixin before a timm model of any build: the convolutions that ``match`` become DCLS layers, see ``dcls.convert``.
 
     Args:
@@ -70,11 +74,6 @@ class DclsEverywhere:
         assert not conversion.skipped, str(conversion)
         for layer in conversion.replaced.values():
             _initialise(layer)
-
-    def no_weight_decay(self) -> set[str]:
-        """Positions and spreads, beside what the timm model names, for timm's own training scripts."""
-        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
-        return inherited | dcls.position_names(self)
 
 
 def use_dcls(
