@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from scipy.stats import ttest_1samp
+from tabulate import tabulate
 
-from reproduction.markdown import markdown_table
 from reproduction.rows import Row
 from reproduction.runs import Run
 from training.errors import UserError
@@ -102,14 +102,14 @@ class Table:
 
     def markdown(self) -> str:
         """For people: the table, the comparison of variants, and on what it was measured."""
-        parts = [f"# {self.name}", markdown_table(self.cells())]
+        parts = [f"# {self.name}", _markdown(self.cells())]
         pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
         if pooled:
             lines = [
                 {"variant": v, "pairs": str(len(c.differences)), "over its baselines, top-1": str(c)}
                 for v, c in pooled.items()
             ]
-            parts.append(markdown_table(lines))
+            parts.append(_markdown(lines))
         parts.append(self._provenance())
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -228,6 +228,10 @@ def _spread(values: Sequence[float], form: str) -> str:
         return "-"
     mean = f"{statistics.mean(values):{form}}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"
+
+
+def _markdown(lines: Sequence[dict[str, str]]) -> str:
+    return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def _csv(lines: Sequence[dict[str, Any]]) -> str:

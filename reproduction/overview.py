@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from reproduction.markdown import markdown_table
+from tabulate import tabulate
+
 from reproduction.rows import Row
 
 
 def overview(rows: Sequence[Row]) -> str:
     """Every row with its file, parameters and published number."""
-    return markdown_table([_line(row) for row in rows])
+    return tabulate([_line(row) for row in rows], headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def _line(row: Row) -> dict[str, str]:

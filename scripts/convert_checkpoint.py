@@ -11,14 +11,13 @@ validate.py and train.py (model.initial_checkpoint) take.
 import argparse
 from pathlib import Path
 
+from tabulate import tabulate
 from timm.data import resolve_model_data_config
 
-from models.released import RELEASES, load_released, read_released, recognise
-from reproduction.markdown import markdown_table
+from models.released import RELEASES
 from training.checkpoint import save_weights
-from training.config import ModelConfig
-from training.errors import UserError, errors_for_people
-from training.network import create_network, describe_network
+from training.errors import errors_for_people
+from training.network import load_network
 
 
 def main() -> None:
@@ -39,12 +38,11 @@ def main() -> None:
 
 def list_releases() -> str:
     """Every release with the network it belongs to, as a Markdown table."""
-    return markdown_table(
-        [
-            {"file": r.file, "record": str(r.record), "network": r.model, "claimed": r.claimed, "source": r.source}
-            for r in RELEASES
-        ]
-    )
+    lines = [
+        {"file": r.file, "record": str(r.record), "network": r.model, "claimed": r.claimed, "source": r.source}
+        for r in RELEASES
+    ]
+    return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def convert(source: Path, target: Path) -> str:
@@ -53,17 +51,11 @@ def convert(source: Path, target: Path) -> str:
     Raises:
         UserError: the file cannot be read, or its layout is unknown.
     """
-    try:
-        layout = recognise(read_released(source))
-        options = {key: value for key, value in layout.options.items() if key != "num_classes"}
-        network = create_network(layout.model, num_classes=layout.num_classes, **options)
-        load_released(network, source)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    options = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-    config = ModelConfig(name=layout.model, options=options)
-    save_weights(target, network, describe_network(config, layout.num_classes, resolve_model_data_config(network)))
-    return f"{source}: {layout}\nwritten: {target}"
+    network, known = load_network(source)
+    known.setdefault("preprocessing", resolve_model_data_config(network))
+    save_weights(target, network, known)
+    options = ", ".join(f"{key} {value}" for key, value in known["options"].items())
+    return f"{source}: {known['name']}, {known['num_classes']} classes, {options}\nwritten: {target}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
 from torch import nn
 
@@ -20,7 +21,7 @@ import dcls
 from models.released.releases import release_of
 from training.complexity import count_multiply_adds, count_parameters
 from training.errors import errors_for_people
-from training.network import load_described
+from training.network import load_network
 
 CITATION = """@article{hassani2023beyond,
   title   = {Dilated Convolution with Learnable Spacings: beyond bilinear interpolation},
@@ -33,7 +34,7 @@ CITATION = """@article{hassani2023beyond,
 def main() -> None:
     """Command line of the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="of this project: .pt or .safetensors")
+    parser.add_argument("checkpoint", type=Path, help="of this project (.pt or .safetensors) or a released one")
     parser.add_argument("--hub", type=Path, metavar="FOLDER")
     parser.add_argument("--onnx", type=Path, metavar="FILE.onnx")
     parser.add_argument("--program", type=Path, metavar="FILE.pt2")
@@ -41,7 +42,8 @@ def main() -> None:
     if not (options.hub or options.onnx or options.program):
         parser.error("give --hub, --onnx or --program")
     with errors_for_people():
-        network, known = load_described(options.checkpoint)
+        network, known = load_network(options.checkpoint)
+        known.setdefault("preprocessing", resolve_model_data_config(network))
         input_size = tuple(known["preprocessing"]["input_size"])
         if options.hub:
             export_hub(network, known, options.hub)

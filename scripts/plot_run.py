@@ -15,7 +15,7 @@ import matplotlib
 import dcls
 from training.drawing import draw_kernels
 from training.errors import UserError, errors_for_people
-from training.network import load_described
+from training.network import load_network
 from training.run_folder import BEST, METRICS
 
 matplotlib.use("Agg")  # no screen needed
@@ -30,7 +30,7 @@ def main() -> None:
     with errors_for_people():
         plot_curves(options.run / METRICS, options.run / "curves.png")
         print(options.run / "curves.png")
-        network, _ = load_described(options.run / BEST)
+        network, _ = load_network(options.run / BEST)
         if dcls.position_owners(network):
             draw_kernels(network).savefig(options.run / "kernels.png", dpi=150)
             print(options.run / "kernels.png")

@@ -11,7 +11,7 @@ from processes import run_script
 
 from training.checkpoint import save_weights
 from training.config import ModelConfig
-from training.network import create_network, describe_network, load_described
+from training.network import create_network, describe_network, load_network
 
 OPTIONS = {
     "convnext_tiny_dcls_gauss": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
@@ -37,7 +37,7 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
     hub, onnx, program = tmp_path / "hub", tmp_path / "net.onnx", tmp_path / "net.pt2"
     result = run_script("scripts/export.py", checkpoint, "--hub", hub, "--onnx", onnx, "--program", program)
     assert result.returncode == 0, result.stderr
-    network, _ = load_described(checkpoint)
+    network, _ = load_network(checkpoint)
     images = torch.randn(3, 3, 64, 64)  # another batch size than that of the export
     with torch.no_grad():
         expected = network(images)

@@ -50,7 +50,7 @@ def sample_files() -> list[Path]:
 def test_samples_give_the_references_logits(index) -> None:
     file = sample_files()[index]
     layout = recognise(read_released(file))
-    model = timm.create_model(layout.model, **layout.options).eval()
+    model = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     load_released(model, file)
     expected = torch.load(file.parent / "io.pt", weights_only=True)
     with torch.no_grad():
@@ -118,7 +118,7 @@ def test_a_resnet_with_unshared_positions_equals_the_reference(tmp_path) -> None
     )
     layout = recognise(read_released(tmp_path / "r.pth.tar"))
     assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear", (1, 1, 1, 1))
-    ours = timm.create_model(layout.model, **layout.options).eval()
+    ours = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     load_released(ours, tmp_path / "r.pth.tar")
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():

@@ -78,7 +78,7 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
         (["--model", "resnet18", "--batch-size", "0"], "--batch-size: Input should be greater than or equal to 1, got 0"),
         (["--model", "resnet18", "--option", "num_classes"], "--option: expected KEY=VALUE"),
         (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint file nowhere.pt"),
-        (["--checkpoint", "plain.pth"], "does not say which network it belongs to; add --model"),
+        (["--checkpoint", "plain.pth"], "does not say which network it belongs to; validate.py takes the name by --model"),
         (["--model", "resnet34", "--checkpoint", "plain.pth"], "does not fit ResNet: .* missing, such as layer1.2.conv1.weight"),
     ],
 )  # fmt: skip

@@ -143,20 +143,6 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
     return requested if requested is not None else len(names or [])
 
 
-def check_outputs(dataset: Any, num_outputs: int) -> None:
-    """Refuse to score images of more classes than the network knows, or folders that cannot be its classes.
-
-    Raises:
-        UserError: the number of classes differs from that of the network's outputs.
-    """
-    names = class_names(dataset)
-    if names is not None and len(names) != num_outputs:
-        raise UserError(
-            f"the data set has {len(names)} classes and the network {num_outputs} outputs; take weights that were "
-            f"trained on these classes, or --option num_classes={len(names)} if these are"
-        )
-
-
 def preprocessing(config: DataConfig, model: nn.Module, *, use_test_size: bool = False) -> dict[str, Any]:
     """Input size, crop, interpolation, mean and std: as configured, else as the network's own configuration.
 

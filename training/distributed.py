@@ -43,12 +43,14 @@ class Processes:
 
     @contextmanager
     def first_process_first(self) -> Iterator[None]:
-        """A block that the first process leaves before the others enter, e.g. to download something once."""
+        """A block that the first process leaves, even by an error, before the others enter, e.g. for a download."""
         if not self.is_first:
             self.barrier()
-        yield
-        if self.is_first:
-            self.barrier()
+        try:
+            yield
+        finally:
+            if self.is_first:
+                self.barrier()
 
     def barrier(self) -> None:
         """Wait for the other processes."""

@@ -1,6 +1,7 @@
 """Accuracy and loss over a data set, by train.py after every epoch and by validate.py."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -46,49 +47,85 @@ class Numerics:
 
 @dataclass(frozen=True)
 class Scores:
-    """Over all images and processes: accuracies in %, the mean cross-entropy, the number of images, images/s."""
+    """Over all images and processes.
+
+    Attributes:
+        top1, top5: Accuracies in %.
+        loss: Mean cross-entropy.
+        num_images: How many there were.
+        images_per_second: Of all processes together.
+        real_top1, real_top5: Accuracies in % by further labels (ImageNet-ReaL), of the images that have some; None
+            where no image has.
+    """
 
     top1: float
     top5: float
     loss: float
     num_images: int
     images_per_second: float
+    real_top1: float | None = None
+    real_top5: float | None = None
 
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Module, loader: DataLoader, processes: Processes, numerics: Numerics, *, show_progress: bool = False
+    network: nn.Module,
+    loader: DataLoader,
+    processes: Processes,
+    numerics: Numerics,
+    *,
+    outputs: Sequence[int] | None = None,
+    show_progress: bool = False,
 ) -> Scores:
     """Evaluate a classifier; each image counts once, whatever the number of processes.
 
     Args:
         network: (B, 3, H, W) -> logits (B, num_classes); put into eval mode.
-        loader: This process's share of the images, see ``training.data.evaluation_loader``.
+        loader: This process's share of the images, see ``training.data.evaluation_loader``. Targets (B,), or
+            (B, 1 + L) with up to L further labels that are right as well, -1 where there are fewer.
+        outputs: The outputs among which the network chooses, in the order of the labels; None for all.
 
     Raises:
         UserError: an image cannot be read.
     """
     network.eval()
-    totals = torch.zeros(4, dtype=torch.float64, device=numerics.device)  # loss, top-1, top-5, images
+    totals = torch.zeros(7, dtype=torch.float64, device=numerics.device)
     start = time.perf_counter()
     for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
         targets = targets.to(numerics.device, non_blocking=True)
         with numerics.autocast():
             logits = network(numerics.images(images))
-        totals += _count(logits.float(), targets)
+        totals += _count((logits if outputs is None else logits[:, outputs]).float(), targets)
     processes.sum(totals)
-    loss, top1, top5, count = totals.tolist()
+    loss, top1, top5, count, *real = totals.tolist()
     if int(count) != len(loader.dataset):
         raise UserError(
             f"only {int(count)} of the data set's {len(loader.dataset)} images could be read; see the warnings above"
         )
     seconds = time.perf_counter() - start
-    return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds)
+    return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds, *_real(*real))
 
 
 def _count(logits: Tensor, targets: Tensor) -> Tensor:
-    """Summed loss, number of top-1 and top-5 hits, number of images: (B, num_classes), (B,) -> (4,) float64."""
-    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == targets.unsqueeze(1)
-    loss = F.cross_entropy(logits, targets, reduction="sum")
-    top1, top5 = ranked[:, 0].sum(), ranked.sum()
-    return torch.stack([x.double() for x in (loss, top1, top5, torch.tensor(len(targets), device=logits.device))])
+    """Sums over a batch: logits (B, num_classes), targets (B,) or (B, 1 + L) -> (7,) float64.
+
+    Loss, top-1 and top-5 hits, images; top-1 and top-5 hits by the further labels, images that have some.
+    """
+    targets, further = (targets, targets[:, None][:, 1:]) if targets.ndim == 1 else (targets[:, 0], targets[:, 1:])
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    hits = ranked == targets[:, None]
+    further_hits = (ranked[:, :, None] == further[:, None]).any(2)
+    sums = (
+        F.cross_entropy(logits, targets, reduction="sum"),
+        hits[:, 0].sum(),
+        hits.sum(),
+        torch.tensor(len(targets), device=logits.device),
+        further_hits[:, 0].sum(),
+        further_hits.any(1).sum(),
+        (further >= 0).any(1).sum(),
+    )
+    return torch.stack([value.double() for value in sums])
+
+
+def _real(top1: float, top5: float, count: float) -> tuple[float | None, float | None]:
+    return (100 * top1 / count, 100 * top5 / count) if count else (None, None)

@@ -8,9 +8,10 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import models  # noqa: F401  registers this project's architectures in timm
+from models.released import recognise
 from training.checkpoint import load_weights, read_description, read_weights
 from training.config import ModelConfig
 from training.errors import ConfigError, UserError
@@ -103,22 +104,42 @@ def rebuild_network(description: dict[str, Any], **changes: Any) -> nn.Module:
     Raises:
         ConfigError: see ``create_network``.
     """
-    arguments = {"num_classes": description["num_classes"], **description["options"], **changes}
-    return create_network(description["name"], **arguments)
+    known = {"num_classes": description["num_classes"]} if "num_classes" in description else {}
+    return create_network(description["name"], **{**known, **description["options"], **changes})
 
 
-def load_described(checkpoint: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint of this project in eval mode, with its (averaged) weights, and its description.
+def load_network(
+    checkpoint: str | Path, name: str | None = None, *, use_ema: bool = True, **changes: Any
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a file in eval mode, with its (averaged) weights, and its description.
+
+    The description is the file's own, or what its keys and shapes tell of a released file. It has no "preprocessing"
+    where that is the network's own.
+
+    Args:
+        checkpoint: A file of this project, a released one, or with ``name`` any state dict.
+        name: The architecture, where the file does not tell.
+        use_ema: Take averaged weights if the file has them.
+        changes: Arguments of ``create_network`` that win over the description's.
 
     Raises:
-        UserError: the file is missing or not of this project.
+        UserError: the file is missing, unreadable or of another network, or nobody knows its network.
     """
-    known = read_description(checkpoint)
+    weights, known = read_weights(checkpoint, use_ema=use_ema), read_description(checkpoint)
     if known is None:
-        raise UserError(
-            f"{checkpoint} does not say which network it belongs to; scripts/convert_checkpoint.py turns released "
-            "files into ones that do"
-        )
-    network = rebuild_network(known)
-    load_weights(network, read_weights(checkpoint), checkpoint)
+        known = {"name": name, "options": {}} if name else _describe_released(weights, checkpoint)
+    elif name not in (None, known["name"]):
+        raise UserError(f"{checkpoint} holds weights of {known['name']}, not of {name}")
+    network = rebuild_network(known, **changes)
+    load_weights(network, weights, checkpoint)
     return network.eval(), known
+
+
+def _describe_released(weights: dict[str, Tensor], checkpoint: str | Path) -> dict[str, Any]:
+    try:
+        layout = recognise(weights)
+    except ValueError as error:
+        raise UserError(
+            f"{checkpoint} does not say which network it belongs to; validate.py takes the name by --model ({error})"
+        ) from None
+    return {"name": layout.model, "num_classes": layout.num_classes, "options": layout.options}

@@ -34,13 +34,13 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, index = key
         image, target = self._read(index)
         with random_numbers_of(self.seed, epoch, index):
-            return self.transform(image), int(target)
+            return self.transform(image), torch.as_tensor(target)
 
-    def _read(self, index: int) -> tuple[Image.Image, int]:
+    def _read(self, index: int) -> tuple[Image.Image, Any]:
         name = f"number {index}"
         try:
             if not isinstance(self.source, ImageDataset):  # torchvision decodes by itself

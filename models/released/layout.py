@@ -1,7 +1,7 @@
 """What a released file holds, told from its keys and shapes, and how its weights fit this project's networks."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,13 +57,13 @@ class Layout:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of ``timm.create_model`` with which ``model`` has this file's shapes."""
+        """Arguments of ``timm.create_model``, beside ``num_classes``, with which ``model`` has this file's shapes."""
         family = _FAMILIES[self.family]
-        options: dict[str, Any] = {"num_classes": self.num_classes, "kernel_count": self.kernel_count}
+        options: dict[str, Any] = {"kernel_count": self.kernel_count}
         if (self.depths, self.dims) not in family.sizes:
-            options[family.depths] = self.depths
+            options[family.depths] = list(self.depths)
             if family.dims:
-                options[family.dims] = self.dims
+                options[family.dims] = list(self.dims)
         return options
 
     def __str__(self) -> str:
@@ -176,10 +176,9 @@ def to_network(state: State, model: nn.Module) -> State:
     _check_fit(layout, model)
     plain = {key: value for key, value in state.items() if not _is_learned(key)}
     result = dict(_FAMILIES[layout.family].rename(plain, model))
-    for key, name in released_names(list(state), layout, model).items():
-        if not _is_learned(key):
-            continue
-        layer_name, _, kind = name.rpartition(".")
+    names = _with_learned(state, dict(zip(plain, result, strict=True)))
+    for key in filter(_is_learned, state):
+        layer_name, _, kind = names[key].rpartition(".")
         owner = _owner(model, model.get_submodule(layer_name), layer_name)
         name = f"{owner}.{'positions' if kind == 'P' else 'sigma'}"
         value = state[key]
@@ -190,16 +189,19 @@ def to_network(state: State, model: nn.Module) -> State:
     return result
 
 
-def released_names(keys: list[str], layout: Layout, model: nn.Module) -> dict[str, str]:
+def released_names(keys: Iterable[str], layout: Layout, model: nn.Module) -> dict[str, str]:
     """Released name -> timm's name, with P and SIG under the name of their layer."""
-    plain = [key for key in keys if not _is_learned(key)]
-    shapes = {key: torch.empty(0) for key in plain}
-    renamed = dict(zip(plain, _FAMILIES[layout.family].rename(shapes, model), strict=True))
-    for key in keys:
-        if _is_learned(key):
-            layer, _, kind = key.rpartition(".")
-            renamed[key] = f"{renamed[f'{layer}.weight'].removesuffix('.weight')}.{kind}"
-    return renamed
+    plain = {key: torch.empty(0) for key in keys if not _is_learned(key)}
+    return _with_learned(keys, dict(zip(plain, _FAMILIES[layout.family].rename(plain, model), strict=True)))
+
+
+def _with_learned(keys: Iterable[str], plain: dict[str, str]) -> dict[str, str]:
+    """Add P and SIG of every layer to the renamed weights."""
+    learned = {}
+    for key in filter(_is_learned, keys):
+        layer, _, kind = key.rpartition(".")
+        learned[key] = f"{plain[f'{layer}.weight'].removesuffix('.weight')}.{kind}"
+    return plain | learned
 
 
 def _is_learned(key: str) -> bool:

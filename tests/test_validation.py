@@ -1,0 +1,232 @@
+"""Several networks in one table, and ImageNet's test sets."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from processes import run_script
+from timm.data import ImageNetInfo, RealLabelsImagenet
+from torch import nn
+
+import train
+import validate
+from training.distributed import Processes
+from training.errors import UserError
+from training.evaluation import Numerics, Scores, evaluate
+from validation.candidates import Candidate, list_candidates
+from validation.imagenet import outputs_of
+
+IMAGENET = ImageNetInfo().label_names()
+ON_CPU = ["--workers", "0", "--device", "cpu"]
+SMALL = ["--option", "num_classes=3", "--image-size", "32"]
+
+
+def json_lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+# Which networks
+
+
+def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
+    names = [candidate.model for candidate in list_candidates(["resnet18", "convnext_tiny_dcls_*"], [], False)]
+    assert names == ["resnet18", *[f"convnext_tiny_dcls_{kind}" for kind in ("audio", "bilinear", "gauss", "triangle")]]
+    tagged = list_candidates(["convnext_tiny_dcls_*"], [], True)
+    assert [c.model for c in tagged] == [f"convnext_tiny_dcls_{k}.released" for k in ("audio", "bilinear", "gauss")]
+    for name in ("small/b-seed0", "small/a-seed1", "small/unfinished"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("small/b-seed0/model.safetensors", "small/a-seed1/model.safetensors", "small/unfinished/last.pt"):
+        (tmp_path / name).touch()
+    (tmp_path / "small/b-seed0/best.pt").touch()
+    runs = [tmp_path / "small" / name / "model.safetensors" for name in ("a-seed1", "b-seed0")]
+    assert list_candidates([], [str(tmp_path)], False) == [Candidate(None, run) for run in runs]
+    files = list_candidates(["resnet18"], [str(tmp_path / "small/unfinished"), "x.pth"], False)
+    assert files == [Candidate("resnet18", f) for f in (tmp_path / "small/unfinished/last.pt", Path("x.pth"))]
+
+
+def test_what_stands_for_no_network_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="no network fits 'resnetty"):
+        list_candidates(["resnetty*"], [], False)
+    with pytest.raises(UserError, match="no network with pretrained weights fits 'convnext_atto_dcls"):
+        list_candidates(["convnext_atto_dcls*"], [], True)
+    with pytest.raises(UserError, match="holds no finished run .model.safetensors. and no file of weights"):
+        list_candidates([], [str(tmp_path)], False)
+    for models in (["resnet18", "resnet34"], ["resnet*"]):
+        with pytest.raises(UserError, match="give one name, to which all of the files belong"):
+            list_candidates(models, ["a.pth"], False)
+
+
+def test_a_folder_of_runs_and_a_broken_file_become_one_table(tiny_config, image_folder, tmp_path, capsys) -> None:
+    for name in ("first", "second"):
+        train.main(["--config", str(tiny_config()), f"checkpoint.name={name}", "schedule.epochs=1"])
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"nothing")
+    results = [tmp_path / "tables" / f"all{suffix}" for suffix in (".md", ".csv", ".json")]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        validate.main(
+            ["--checkpoint", str(broken), str(tmp_path / "output"), "--data-dir", str(image_folder), *ON_CPU,
+             "--results", *map(str, results)]
+        )  # fmt: skip
+    printed = capsys.readouterr()
+    assert f"error: 1 of 3 were not evaluated: {broken} is not a checkpoint" in printed.err
+    lines = json_lines(printed.out)
+    weights = [str(tmp_path / "output" / name / "model.safetensors") for name in ("first", "second")]
+    assert [line["weights"] for line in lines] == weights
+    table = [line.split("|")[1:3] for line in results[0].read_text().splitlines()]
+    assert [[cell.strip() for cell in row] for row in table] == [
+        ["model", "weights"], table[1], *[["convnext_atto_dcls_gauss", path] for path in weights]
+    ]  # fmt: skip
+    assert results[0].read_text().strip() in printed.out
+    assert json.loads(results[2].read_text()) == lines
+    with results[1].open(newline="") as file:
+        assert [{key: str(value) for key, value in line.items()} for line in lines] == list(csv.DictReader(file))
+
+
+def test_several_processes_write_one_table(image_folder, tmp_path) -> None:
+    results = tmp_path / "table.json"
+    arguments = ["--model", "resnet10t", "no_such_network", "convnext_atto_dcls_g*", "--data-dir", image_folder]
+    result = run_script("validate.py", *arguments, *SMALL, *ON_CPU, "--results", results, processes=2)
+    assert result.returncode != 0
+    assert "error: 1 of 3 were not evaluated: --model: no architecture" in result.stderr
+    assert json.loads(results.read_text()) == json_lines(result.stdout)
+    lines = [(line["model"], line["num_images"]) for line in json_lines(result.stdout)]
+    assert lines == [("resnet10t", 15), ("convnext_atto_dcls_gauss", 15)]
+
+
+def test_a_table_of_another_kind_is_refused_at_once(image_folder, capsys) -> None:
+    with pytest.raises(SystemExit):
+        validate.main(["--model", "resnet18", "--data-dir", str(image_folder), "--results", "table.xlsx"])
+    assert "--results: table.xlsx should end in .md, .csv, .json" in capsys.readouterr().err
+
+
+# Which images
+
+
+def network_of(num_classes: int) -> nn.Module:
+    network = nn.Linear(1, num_classes)
+    network.num_classes = num_classes
+    return network
+
+
+def test_classes_find_their_outputs() -> None:
+    imagenet = network_of(1000)
+    assert outputs_of(IMAGENET, imagenet) is None
+    assert outputs_of([str(index) for index in range(1000)], imagenet) is None
+    assert outputs_of(["n01440764", "n01494475", "n15075141"], imagenet) == [0, 4, 999]
+    assert outputs_of(["7", "12"], imagenet) == [7, 12]
+    assert outputs_of(["cat", "dog"], network_of(2)) is None
+    assert outputs_of(None, network_of(2)) is None
+    large = outputs_of(IMAGENET, network_of(21842))
+    names = ImageNetInfo("imagenet-22k-ms").label_names()
+    assert [names[index] for index in large] == IMAGENET
+    for classes, network in ((["cat", "dog"], imagenet), (["7", "1000"], imagenet), (["0", "1"], network_of(3))):
+        with pytest.raises(
+            UserError, match=f"the data set has 2 classes and the network {network.num_classes} outputs"
+        ):
+            outputs_of(classes, network)
+
+
+def write_images(folder: Path, classes: list[str], names: list[str]) -> Path:
+    for label, (kind, name) in enumerate(zip(classes, names, strict=True)):
+        (folder / kind).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (label % 256, label // 256, 0)).save(folder / kind / name, "JPEG")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["ImageNet-A or -R", "ImageNet-V2"])
+def test_networks_choose_among_the_classes_of_the_test_set(layout, tmp_path, capsys) -> None:
+    indices = range(3, 1000, 5) if layout == "ImageNet-A or -R" else range(1000)
+    classes = [IMAGENET[index] if layout == "ImageNet-A or -R" else str(index) for index in indices]
+    folder = write_images(tmp_path / "set", classes, ["0.jpg"] * len(classes))
+    (folder / "README.txt").touch()
+    network = timm.create_model("resnet10t", num_classes=1000)
+    nn.init.zeros_(network.fc.weight)
+    # The largest output belongs to no class of ImageNet-A; among the 200 classes it is the one of output 3, then 8.
+    network.fc.bias.data = torch.arange(1000, 0, -1.0)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    arguments = ["--model", "resnet10t", "--checkpoint", str(tmp_path / "net.pth"), "--image-size", "32"]
+    validate.main([*arguments, "--data-dir", str(folder), *ON_CPU])
+    (line,) = json_lines(capsys.readouterr().out)
+    count = len(indices)
+    assert (line["num_classes"], line["num_images"]) == (count, count)
+    assert (line["top1"], line["top5"]) == (pytest.approx(100 / count), pytest.approx(500 / count))
+    chosen = torch.log_softmax(network.fc.bias.detach()[list(indices)], 0)
+    assert line["loss"] == pytest.approx(-chosen.mean().item(), rel=1e-4)
+
+
+class Constant(nn.Module):
+    """Gives the same logits for every image."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(logits)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def scores_of(logits: list[float], targets: list, **options) -> Scores:
+    device = torch.device("cpu")
+    data = torch.utils.data.TensorDataset(torch.zeros(len(targets), 3, 2, 2), torch.tensor(targets))
+    loader = torch.utils.data.DataLoader(data, batch_size=2)
+    return evaluate(Constant(logits), loader, Processes(0, 1, device), Numerics(device), **options)
+
+
+def test_further_labels_count_as_right_and_images_without_any_do_not_count() -> None:
+    logits = [6.0, 5, 4, 3, 2, 1, 0]  # the ranking is 0, 1, 2, ...
+    scores = scores_of(logits, [[0, 1, 0], [6, 0, -1], [0, -1, -1], [2, 6, 4], [1, 5, 6]])
+    assert (scores.top1, scores.top5) == (pytest.approx(40), pytest.approx(80))
+    assert (scores.real_top1, scores.real_top5) == (pytest.approx(50), pytest.approx(75))
+    plain = scores_of(logits, [0, 6, 0, 2, 1])
+    assert (plain.top1, plain.top5, plain.loss) == (scores.top1, scores.top5, pytest.approx(scores.loss))
+    assert plain.real_top1 is None and plain.real_top5 is None
+    assert [scores_of(logits, [label], outputs=[6, 5]).top1 for label in (0, 1)] == [0, 100]
+
+
+def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
+    """Every class folder holds one image of the validation set, of any class: labels come by the files' names."""
+    numbers = torch.randperm(50_000, generator=torch.Generator().manual_seed(0))[:1000] + 1
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in numbers.tolist()]
+    folder = write_images(tmp_path / "val", IMAGENET, names)
+    network = timm.create_model("resnet10t", num_classes=1000).eval()
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    arguments = ["--model", "resnet10t", "--checkpoint", str(tmp_path / "net.pth"), "--image-size", "32"]
+    arguments += ["--data-dir", str(folder), *ON_CPU]
+    validate.main([*arguments, "--real-labels"])
+    text = capsys.readouterr().out
+    (line,) = json_lines(text)
+    real = RealLabelsImagenet([""] * 50_000)
+    real.filenames = names
+    task = validate.prepare(
+        Candidate("resnet10t", tmp_path / "net.pth"),
+        validate.parse_arguments(arguments),
+        validate.join_processes("cpu"),
+    )
+    loader = validate.evaluation_loader(task.dataset, task.data, task.image, validate.join_processes("cpu"))
+    with torch.no_grad():
+        for images, _ in loader:
+            real.add_result(network(images))
+    assert (line["real_top1"], line["real_top5"]) == (
+        pytest.approx(real.get_accuracy(1)), pytest.approx(real.get_accuracy(5))
+    )  # fmt: skip
+    assert line["real_top5"] > 0 and "ReaL top-1" in text
+
+
+def test_real_labels_need_the_validation_set(image_folder, tmp_path, capsys) -> None:
+    folder = write_images(tmp_path / "other", IMAGENET, ["tench.JPEG"] * 1000)
+    for images, message in (
+        (image_folder, "needs the 1000 class folders"),
+        (folder, "n01440764/tench.JPEG is no validation image"),
+    ):
+        options = ["--option", "num_classes=3"] if images is image_folder else []
+        with pytest.raises(SystemExit):
+            validate.main(
+                ["--model", "resnet10t", "--data-dir", str(images), "--image-size", "32", "--real-labels", *options]
+            )
+        error = capsys.readouterr().err
+        assert error.startswith("error: --real-labels: ") and message in error

@@ -1,0 +1,97 @@
+"""From the command line to the networks that are to be evaluated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from torch import nn
+
+from training.errors import ConfigError, UserError
+from training.network import create_network, load_network
+from training.run_folder import WEIGHTS
+
+_SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network to evaluate.
+
+    Attributes:
+        model: timm's name; None where the checkpoint tells.
+        checkpoint: File with its weights.
+        pretrained: Take timm's weights of this name.
+    """
+
+    model: str | None
+    checkpoint: Path | None = None
+    pretrained: bool = False
+
+    @property
+    def weights(self) -> str:
+        """Where the weights come from."""
+        return str(self.checkpoint) if self.checkpoint else "pretrained" if self.pretrained else "random"
+
+    def __str__(self) -> str:
+        return str(self.checkpoint or self.model)
+
+    def load(self, use_ema: bool, **options: Any) -> tuple[str, nn.Module, dict[str, Any]]:
+        """Name and network, and the preprocessing that its checkpoint names (empty for the network's own).
+
+        Args:
+            use_ema: Take averaged weights if the file has them.
+            options: Arguments of the network's constructor.
+
+        Raises:
+            UserError: the network is unknown, or the checkpoint unreadable or of another network.
+        """
+        if self.checkpoint is None:
+            assert self.model is not None
+            return self.model, create_network(self.model, pretrained=self.pretrained, **options), {}
+        network, known = load_network(self.checkpoint, self.model, use_ema=use_ema, **options)
+        return known["name"], network, known.get("preprocessing", {})
+
+
+def list_candidates(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[Candidate]:
+    """All networks that names, wildcards, files and folders stand for.
+
+    Args:
+        models: Names and wildcards; with checkpoints at most one name, to which they all belong.
+        checkpoints: Files, and folders of runs or of files.
+        pretrained: With timm's weights, which wildcards are then limited to.
+
+    Raises:
+        UserError: nothing fits a wildcard or lies in a folder, or there are several names for the checkpoints.
+    """
+    if not checkpoints:
+        return [Candidate(name, None, pretrained) for pattern in models for name in _names(pattern, pretrained)]
+    if len(models) > 1 or any(map(_is_wildcard, models)):
+        raise ConfigError("--model: with --checkpoint give one name, to which all of the files belong, or none")
+    model = models[0] if models else None
+    return [Candidate(model, file) for path in checkpoints for file in _files(Path(path))]
+
+
+def _is_wildcard(name: str) -> bool:
+    return "*" in name or "?" in name or "[" in name
+
+
+def _names(pattern: str, pretrained: bool) -> list[str]:
+    if not _is_wildcard(pattern):
+        return [pattern]
+    names = timm.list_models(pattern, pretrained=pretrained)
+    if not names:
+        raise ConfigError(f"model.name: no network{' with pretrained weights' * pretrained} fits {pattern!r}")
+    return names
+
+
+def _files(path: Path) -> list[Path]:
+    """The file; for a folder the last weights of every finished run in it, else the files with weights in it."""
+    if not path.is_dir():
+        return [path]
+    runs = sorted(path.rglob(WEIGHTS))
+    files = runs or sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    if not files:
+        raise UserError(f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})")
+    return files

@@ -1,0 +1,74 @@
+"""ImageNet's test sets: which of a network's outputs their classes are, and the labels of ImageNet-ReaL."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from timm.data import ImageDataset, ImageNetInfo, RealLabelsImagenet, infer_imagenet_subset
+from torch import nn
+
+from training.errors import ConfigError, UserError
+
+_VALIDATION_IMAGES = 50_000
+
+
+def outputs_of(classes: Sequence[str] | None, network: nn.Module) -> list[int] | None:
+    """The outputs that stand for a data set's classes, None where these are all, in order.
+
+    ImageNet-A and -R have folders for 200 of ImageNet's classes, and networks choose among these alone, as in their
+    papers (arXiv:1907.07174, arXiv:2006.16241). ImageNet-Sketch has all classes, ImageNet-V2 too, as folders 0 to 999.
+
+    Args:
+        classes: Names of the folders in the order of their labels; None where the data set does not know them.
+        network: With ``num_classes`` outputs.
+
+    Raises:
+        UserError: the classes cannot be those of the network.
+    """
+    if classes is None or len(classes) == network.num_classes:
+        return None
+    known = _outputs_by_class(network)
+    if not known.keys() >= set(classes):
+        raise UserError(
+            f"the data set has {len(classes)} classes and the network {network.num_classes} outputs; take weights that "
+            f"were trained on these classes, or --option num_classes={len(classes)} if these are"
+        )
+    return [known[name] for name in classes]
+
+
+def _outputs_by_class(network: nn.Module) -> dict[str, int]:
+    """Name of a class folder -> output, as far as the network is known to be one for ImageNet."""
+    subset = infer_imagenet_subset(network)
+    if subset is None:
+        return {}
+    names = {name: index for index, name in enumerate(ImageNetInfo(subset).label_names())}
+    numbers = {str(index): index for index in range(len(names))} if subset == "imagenet-1k" else {}
+    return names | numbers
+
+
+def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
+    """Give every image beside its label those of ImageNet-ReaL (arXiv:2006.07159), which count as right as well.
+
+    The target of an image becomes [label, ReaL label, ..., -1, ...], as ``training.evaluation.evaluate`` takes it.
+
+    Args:
+        dataset: A folder with ImageNet's validation images, or some of them, under their own names.
+        classes: Names of its folders.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    if not isinstance(dataset, ImageDataset) or not hasattr(dataset.reader, "samples"):
+        raise ConfigError("--real-labels: needs a folder of images, not --dataset")
+    if classes is None or list(classes) != ImageNetInfo().label_names():
+        raise ConfigError("--real-labels: needs the 1000 class folders of ImageNet's validation set (n01440764, ...)")
+    by_file = RealLabelsImagenet([""] * _VALIDATION_IMAGES).real_labels
+    labels = {Path(name).stem: right for name, right in by_file.items()}
+    longest = max(map(len, labels.values()))
+    samples = []
+    for path, label in dataset.reader.samples:
+        right = labels.get(Path(path).stem)
+        if right is None:
+            raise UserError(f"--real-labels: {path} is no validation image of ImageNet (ILSVRC2012_val_00000001.JPEG)")
+        samples.append((path, [label, *right, *[-1] * (longest - len(right))]))
+    dataset.reader.samples = samples
