@@ -19,3 +19,9 @@ def run_script(
     return subprocess.run(
         command, capture_output=True, text=True, timeout=500, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment
     )
+
+
+def table_rows(printed: str) -> list[list[str]]:
+    """The cells of the first Markdown table in what a script printed, without its head."""
+    lines = printed[printed.index("|") :].partition("\n\n")[0].strip().splitlines()
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[2:]]
