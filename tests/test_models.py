@@ -5,11 +5,13 @@ import copy
 import pytest
 import timm
 import torch
+from conftest import REPOSITORY
+from processes import run_script, table_rows
 from safetensors.torch import save_model
 from timm.data import resolve_model_data_config
 from timm.models import group_parameters
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
-from timm.utils import ModelEmaV3
+from timm.utils import ModelEmaV3, reparameterize_model
 from torch import nn
 
 import dcls
@@ -130,18 +132,27 @@ def test_default_configuration_names_real_modules(name) -> None:
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_features(name) -> None:
-    model = timm.create_model(name, features_only=True)
+@torch.no_grad()
+def test_timms_tools_take_features_and_fold(name) -> None:
+    whole, features_of = timm.create_model(name).eval(), timm.create_model(name, features_only=True).eval()
     x = small_input(name, batch=1)
-    features = model(x)
-    assert [f.shape[1] for f in features] == model.feature_info.channels()
+    features = features_of(x)
+    assert [f.shape[1] for f in features] == features_of.feature_info.channels()
     if not name.endswith("audio"):  # its stem reduces both axes, differently
-        assert [64 // f.shape[-1] for f in features] == model.feature_info.reduction()
+        assert [64 // f.shape[-1] for f in features] == features_of.feature_info.reduction()
     assert len(features) == (5 if "resnet" in name else 4)
-    whole = timm.create_model(name)
     final, intermediates = whole.forward_intermediates(x)
-    assert [f.shape[1] for f in intermediates] == model.feature_info.channels()
+    assert [f.shape[1] for f in intermediates] == features_of.feature_info.channels()
     assert whole.forward_features(x).shape == final.shape
+    folded = reparameterize_model(whole)
+    assert dcls_layers(whole) or name in DENSE
+    assert not dcls_layers(folded) and not any("sigma" in key for key in folded.state_dict())
+    torch.testing.assert_close(folded(x), whole(x), rtol=1e-3, atol=1e-5)
+
+
+def test_the_readme_lists_every_network_as_it_is() -> None:
+    table = run_script("scripts/list_models.py").stdout
+    assert len(table_rows(table)) == len(DCLS) and table in (REPOSITORY / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", NARROW)

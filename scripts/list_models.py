@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Print all networks with DCLS layers as a Markdown table: size, released file and what is claimed for it."""
+
+import timm
+import torch
+from tabulate import tabulate
+from timm.data import resolve_model_data_config
+
+import dcls
+from models import NAMES
+from models.released.releases import release_of
+from training.complexity import count_multiply_adds, count_parameters
+
+
+def main() -> None:
+    """Command line of the script."""
+    lines = [describe(name) for name in NAMES if "_dcls_" in name]
+    print(tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True))
+
+
+def describe(name: str) -> dict[str, str]:
+    """One line of the table; multiply-adds are those of the input that the network is made for."""
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    input_size = resolve_model_data_config(network)["input_size"]
+    layer = next(module for module in network.modules() if isinstance(module, dcls.DclsNd))
+    release = release_of(name)
+    return {
+        "name": f"`{name}`",
+        "kernel / elements": f"{'x'.join(map(str, layer.dilated_kernel_size))} / {layer.kernel_count}",
+        "interpolation": layer.interpolation,
+        "parameters": f"{count_parameters(network):,}",
+        "multiply-adds": f"{count_multiply_adds(network, input_size) / 1e9:.2f} G",
+        "released file": f"[{release.file}](https://zenodo.org/records/{release.record})" if release else "-",
+        "claimed": release.claimed if release else "-",
+        "where it stands": release.source if release else "-",
+    }
+
+
+if __name__ == "__main__":
+    main()
