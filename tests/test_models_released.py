@@ -17,12 +17,14 @@ import pytest
 import timm
 import torch
 from conftest import REPOSITORY
+from processes import run_script
 from safetensors.torch import save_file
 from torch import nn
 
 import dcls
 from benchmarks.reference import VERSIONS, reference
 from models.released import RELEASES, download, load_released, read_released, recognise, to_network
+from training.network import load_network
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
@@ -172,7 +174,7 @@ def test_another_network_or_interpolation_is_named(tmp_path) -> None:
         load_released(
             timm.create_model("resnet50_dcls_bilinear", interpolation="gaussian", **narrow), tmp_path / "file.pth"
         )
-    with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 tensors, such as fc"):
+    with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 missing, such as fc.bias"):
         network = timm.create_model("resnet50_dcls_bilinear", layers=(1, 1, 1, 1), num_classes=5)
         load_released(network, saved_without(state, "fc.bias", tmp_path))
 
@@ -207,6 +209,24 @@ def released_names(model: nn.Module) -> dict[str, torch.Tensor]:
             state[f"stages.{index}.{block}.dwconv.P"] = stage.shared.positions.detach().flip(0)
             state[f"stages.{index}.{block}.dwconv.SIG"] = stage.shared.sigma.detach().flip(0)
     return state
+
+
+@torch.no_grad()
+def test_a_file_is_loaded_without_a_name_and_converted(tmp_path) -> None:
+    source = timm.create_model("convnext_tiny_dcls_gauss", depths=(2, 1, 1, 1), dims=(8, 8, 16, 16), num_classes=3)
+    released, converted = tmp_path / "released.pth.tar", tmp_path / "converted.safetensors"
+    state = released_names(source.eval())
+    weights = {"state_dict": {name: torch.zeros_like(value) for name, value in state.items()}, "state_dict_ema": state}
+    torch.save({**weights, "args": argparse.Namespace(output=pathlib.PosixPath("/x"))}, released)
+    result = run_script("scripts/convert_checkpoint.py", released, converted)
+    assert f"{released}: convnext_tiny_dcls_gauss, 3 classes, kernel_count 26, depths [2, 1, 1, 1]" in result.stdout
+    x = torch.randn(1, 3, 64, 64)
+    for file in (released, converted):
+        network, known = load_network(file)
+        assert known["name"] == "convnext_tiny_dcls_gauss" and torch.equal(network(x), source(x))
+    assert known["preprocessing"]["crop_pct"] == 0.875
+    refused = run_script("scripts/convert_checkpoint.py", tmp_path / "absent.pth", converted)
+    assert refused.returncode == 1 and refused.stderr.startswith("error: no checkpoint file")
 
 
 class Zenodo(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from models.released import to_network
+from models.released.loading import load_exactly
 from models.released.reading import ALLOWED
 from training.errors import UserError
 from training.files import write_whole
@@ -97,25 +97,9 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | P
         UserError: names or shapes differ, or it is a released file of another network.
     """
     try:
-        weights = to_network(weights, network)
+        load_exactly(network, weights, origin)
     except ValueError as error:
-        raise UserError(f"{origin}: {error}") from None
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in weights]
-    unexpected = [name for name in weights if name not in expected]
-    reshaped = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    problems = [
-        f"{len(names)} {kind}, such as {', '.join(names[:3])}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-        if names
-    ]
-    if problems:
-        raise UserError(f"{origin} does not fit {type(network).__name__}: {'; '.join(problems)}")
-    network.load_state_dict(weights)
+        raise UserError(str(error)) from None
 
 
 def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:

@@ -1,8 +1,8 @@
-"""From a released file to a network's weights."""
+"""From weights to a network that they fit exactly."""
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.released.layout import to_network
 from models.released.reading import read_released
@@ -18,12 +18,35 @@ def load_released(model: nn.Module, path: str | Path) -> None:
     Raises:
         ValueError: the file cannot be read, or belongs to another network.
     """
-    state = to_network(read_released(path), model)
+    load_exactly(model, read_released(path), path)
+
+
+def load_exactly(model: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
+    """Load weights that must fit in every name and shape; those of a released file are converted.
+
+    Args:
+        origin: Where they are from, for messages.
+
+    Raises:
+        ValueError: names or shapes differ, or it is a released file of another network.
+    """
+    try:
+        weights = to_network(weights, model)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
     expected = model.state_dict()
-    wrong = [name for name in {*state, *expected} if name not in state or name not in expected]
-    wrong += [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    if wrong:
-        raise ValueError(
-            f"{path} does not fit {type(model).__name__}: {len(wrong)} tensors, such as {sorted(wrong)[0]}"
-        )
-    model.load_state_dict(state)
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    reshaped = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    problems = [
+        f"{len(names)} {kind}, such as {', '.join(names[:3])}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"{origin} does not fit {type(model).__name__}: {'; '.join(problems)}")
+    model.load_state_dict(weights)
