@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	$(BIN)/python scripts/plot_run.py $(RUN)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -16,6 +16,9 @@ if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
 
     multiply_values_of_bfloat16()
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # the workers share the cores
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+
 REPOSITORY = Path(__file__).parent.parent
 
 

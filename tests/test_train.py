@@ -274,7 +274,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny_conf
         (["model.initial_checkpoint=nowhere.pt"], "error: no checkpoint file nowhere.pt"),
         (["model.num_classes=5"], "error: model.num_classes: 5, but the data set has 3 classes"),
         (["data.dir=nowhere"], "error: data.dir: no folder nowhere/train in /"),
-        (["data.image_size=8"], "error: data.image_size: ConvNeXt.* cannot take 8x8 images: "),
+        (["data.image_size=8"], "error: data.image_size: ConvNeXt.* cannot take RGB images of 8x8: "),
         (["data.dataset=cifar10"], "error: command line: data.dataset: 'cifar10' has none of timm's prefixes torch/"),
         (["data.dataset=torch/cifar10"], "error: data.dataset: cannot open torch/cifar10 .*data.download=true fetches"),
         (["augmentation.auto_augment=foo"], "error: augmentation.auto_augment: timm does not understand 'foo'"),

@@ -73,8 +73,11 @@ def check_input_size(network: nn.Module, input_size: tuple[int, int, int]) -> No
     """Try one image (C, H, W), without computing anything.
 
     Raises:
-        ConfigError: the network cannot take images of this size.
+        ConfigError: the network cannot take RGB images of this size.
     """
+    if input_size[0] != 3:
+        shape = "x".join(map(str, input_size))
+        raise ConfigError(f"model.name: {type(network).__name__} takes inputs of {shape}, and images have 3 channels")
     try:
         meta_copy(network)(torch.empty(1, *input_size, device="meta"))
     except NotImplementedError:  # an operator without meta tensors: nothing was learned
@@ -82,7 +85,9 @@ def check_input_size(network: nn.Module, input_size: tuple[int, int, int]) -> No
     except (RuntimeError, AssertionError, ValueError) as error:
         size = "x".join(map(str, input_size[1:]))
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"data.image_size: {type(network).__name__} cannot take {size} images: {reason}") from error
+        raise ConfigError(
+            f"data.image_size: {type(network).__name__} cannot take RGB images of {size}: {reason}"
+        ) from error
 
 
 def describe_network(config: ModelConfig, num_classes: int, image: dict[str, Any]) -> dict[str, Any]:
