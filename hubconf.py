@@ -12,3 +12,4 @@ from models import NAMES
 dependencies = ["torch", "timm"]
 
 globals().update({name: partial(timm.create_model, name) for name in NAMES})
+del partial  # torch.hub lists every callable

@@ -87,18 +87,21 @@ def convert(
     result = Conversion()
     for name, conv in wanted.items():
         reason = _why_not(conv, dilated_kernel_size)
-        if reason is not None:
+        if reason is None:
+            result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+        else:
             result.skipped[name] = reason
-            continue
-        layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
-        _put_everywhere(model, conv, layer)
-        result.replaced[name] = layer
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
-    if share is not None:
-        owners = [_share(model, names, result) for names in _sets(result.replaced, share)]
-        for owner in _outermost(owners):
-            construct_together(model.get_submodule(owner))
+    sets = [] if share is None else list(_sets(result.replaced, share))
+    owners = [_common_owner(model, names) for names in sets]
+    # Nothing can fail any more, so that a network is either converted or as it was.
+    for name, layer in result.replaced.items():
+        _put_everywhere(model, wanted[name], layer)
+    for owner, names in zip(owners, sets, strict=True):
+        result.shared.append(_share(model, owner, [result.replaced[name] for name in names]))
+    for owner in _outermost(owners):
+        construct_together(model.get_submodule(owner))
     return result
 
 
@@ -216,17 +219,15 @@ def _sets(layers: dict[str, DclsNd], share: str) -> Iterable[list[str]]:
     return sets
 
 
-def _share(model: nn.Module, names: list[str], result: Conversion) -> str:
-    """Share positions among the named layers; returns the name of the module that owns them now."""
-    owner_name = _common_owner(model, names)
+def _share(model: nn.Module, owner_name: str, layers: list[DclsNd]) -> str:
+    """Share positions among layers; returns the name under which the owner has them now."""
     owner = model.get_submodule(owner_name)
     attribute, number = "shared", 1
     while hasattr(owner, attribute):
         number += 1
         attribute = f"shared_{number}"
-    setattr(owner, attribute, share_positions([result.replaced[name] for name in names]))
-    result.shared.append(f"{owner_name}.{attribute}".lstrip("."))
-    return owner_name
+    setattr(owner, attribute, share_positions(layers))
+    return f"{owner_name}.{attribute}".lstrip(".")
 
 
 def _outermost(names: list[str]) -> list[str]:

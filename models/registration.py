@@ -13,6 +13,8 @@ from models.released.releases import release_of
 
 RELEASED = "released"
 """Tag of the weights that the authors released."""
+_SOURCES = {"url", "file", "state_dict", "hf_hub_id", "source"}
+"""What in timm's description of weights says where they are."""
 
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
@@ -53,10 +55,11 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
         ValueError: the released file cannot be downloaded or read.
     """
     kwargs.setdefault("feature_cfg", dict(out_indices=(0, 1, 2, 3), flatten_sequential=True))
-    release = release_of(variant)
-    is_elsewhere = kwargs.get("pretrained_cfg_overlay") or isinstance(
-        kwargs.get("pretrained_cfg"), dict | PretrainedCfg
-    )
+    release, overlay = release_of(variant), kwargs.get("pretrained_cfg_overlay") or {}
+    is_elsewhere = isinstance(kwargs.get("pretrained_cfg"), dict | PretrainedCfg) or not _SOURCES.isdisjoint(overlay)
     if pretrained and release is not None and not is_elsewhere:
-        kwargs["pretrained_cfg_overlay"] = {"state_dict": read_released(fetch(release))}
-    return build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_network, **kwargs)
+        weights = read_released(fetch(release, kwargs.get("cache_dir")))
+        kwargs["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
+    network = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_network, **kwargs)
+    network.pretrained_cfg.pop("state_dict", None)  # or every copy of the network would carry the file's weights
+    return network

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from scipy.stats import ttest_1samp
 from tabulate import tabulate
 
@@ -31,6 +32,7 @@ class Result:
     multiply_adds: int | None
     history: list[dict[str, float]]
     environment: dict[str, Any]
+    changed_keys: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,24 @@ class RowResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences in top-1, in percentage points, between runs with the same seed; a paired test of them."""
+    """Differences in top-1, in percentage points, of pairs such as runs with the same seed; a paired test of them."""
 
     differences: list[float]
 
     @property
+    def mean(self) -> float | None:
+        """None where there is no pair."""
+        return statistics.mean(self.differences) if self.differences else None
+
+    @property
+    def deviation(self) -> float | None:
+        """None where there are not two pairs."""
+        return statistics.stdev(self.differences) if len(self.differences) > 1 else None
+
+    @property
     def p_value(self) -> float | None:
-        """Of Student's paired test, two-sided; None where two differences are not at hand."""
-        if len(self.differences) < 2:
+        """Of Student's paired test, two-sided; None where there are not two differing pairs."""
+        if not self.deviation:
             return None
         return float(ttest_1samp(self.differences, 0.0).pvalue)
 
@@ -87,13 +99,12 @@ class Table:
         )
 
     def comparisons_by_variant(self) -> dict[str, Comparison]:
-        """Every variant against its baselines, all settings together."""
+        """Every variant against its baselines, one pair for each setting, whose seeds are not independent."""
         found: dict[str, list[float]] = {}
         for row in self.rows:
-            if row.row.config.row.baseline is not None:
-                found.setdefault(row.row.config.row.variant or row.row.name, []).extend(
-                    self.comparison(row).differences
-                )
+            difference = self.comparison(row).mean
+            if difference is not None:
+                found.setdefault(row.row.config.row.variant or row.row.name, []).append(difference)
         return {variant: Comparison(differences) for variant, differences in found.items()}
 
     def cells(self) -> list[dict[str, str]]:
@@ -106,7 +117,7 @@ class Table:
         pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
         if pooled:
             lines = [
-                {"variant": v, "pairs": str(len(c.differences)), "over its baselines, top-1": str(c)}
+                {"variant": v, "settings": str(len(c.differences)), "top-1 over their baselines": str(c)}
                 for v, c in pooled.items()
             ]
             parts.append(_markdown(lines))
@@ -114,8 +125,8 @@ class Table:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def csv(self) -> str:
-        """For programs: the same lines."""
-        return _csv(self.cells())
+        """For programs: the same as plain numbers."""
+        return _csv([self._numbers(row) for row in self.rows])
 
     def runs_csv(self) -> str:
         """Every epoch of every finished run."""
@@ -140,6 +151,8 @@ class Table:
         seeds = ", ".join(map(str, sorted(row.results))) or "missing"
         if row.unfinished:
             seeds += f" ({row.unfinished} not finished)"
+        if changed := sorted({key for keys in row.values("changed_keys") for key in keys}):
+            seeds += f" (with another {', '.join(changed)})"
         parameters = row.values("parameters")[0] if row.results else facts.parameters
         multiply_adds = row.values("multiply_adds")[0] if row.results else None
         line = {
@@ -156,6 +169,30 @@ class Table:
         if any(other.row.config.row.source for other in self.rows):
             line |= {"published top-1": "-" if published is None else f"{published:g}", "source": facts.source or "-"}
         return line
+
+    def _numbers(self, row: RowResult) -> dict[str, Any]:
+        facts, difference = row.row.config.row, self.comparison(row)
+        numbers = {
+            "row": row.row.name,
+            "parameters": row.values("parameters")[0] if row.results else facts.parameters,
+            "multiply_adds": row.values("multiply_adds")[0] if row.results else None,
+            "runs": len(row.results),
+            "unfinished": row.unfinished,
+        }
+        for key in ("train_loss", "top1", "top5", "images_per_second"):
+            values = row.values(key)
+            numbers |= {
+                f"{key}_mean": statistics.mean(values) if values else None,
+                f"{key}_deviation": statistics.stdev(values) if len(values) > 1 else None,
+            }
+        return numbers | {
+            "pairs": len(difference.differences),
+            "over_baseline_mean": difference.mean,
+            "over_baseline_deviation": difference.deviation,
+            "p_value": difference.p_value,
+            "published_top1": facts.top1,
+            "source": facts.source,
+        }
 
     def _provenance(self) -> str:
         places = {
@@ -217,8 +254,9 @@ def read_result(run: Run) -> Result:
             multiply_adds=environment["network"].get("multiply_adds"),
             history=history,
             environment=environment,
+            changed_keys=run.changed_keys(),
         )
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{run.folder} cannot be collected: {error!r}; train it again or remove it") from None
 
 

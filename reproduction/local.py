@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import torch
+from filelock import FileLock, Timeout
 
 from reproduction.rows import REPOSITORY
 from reproduction.runs import Run
@@ -42,11 +43,12 @@ def command(run: Run, processes: int, overrides: Sequence[str]) -> list[str]:
 
 
 def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequence[str]) -> None:
-    """Train ``at_once`` runs at a time, each with its share of the cores and, if there are several, a GPU of its own.
+    """Train ``at_once`` runs at a time, each with its share of the cores and, where there are several, GPUs of its own.
 
     Raises:
-        UserError: runs failed; the others were trained all the same.
+        UserError: there are too few GPUs, or runs failed; the others were trained all the same.
     """
+    shares = [share_of_machine(place, at_once, processes, _visible_gpus()) for place in range(at_once)]
     places: SimpleQueue[int] = SimpleQueue()
     for place in range(at_once):
         places.put(place)
@@ -54,7 +56,7 @@ def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequ
     def train(run: Run) -> bool:
         place = places.get()
         try:
-            return _train(run, command(run, processes, overrides), _environment(place, at_once))
+            return _train(run, command(run, processes, overrides), os.environ | shares[place])
         finally:
             places.put(place)
 
@@ -66,14 +68,18 @@ def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequ
 
 
 def _train(run: Run, arguments: list[str], environment: dict[str, str]) -> bool:
-    """Train one run, its output in a file; says when it begins and ends."""
+    """Train one run unless another launch does, its output in a file; says when it begins and ends."""
     run.folder.mkdir(parents=True, exist_ok=True)
     log, begin = run.folder / LOG, time.perf_counter()
-    _say(run, f"begins, {log}")
-    with log.open("a") as file:
-        code = subprocess.run(
-            arguments, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
-        ).returncode
+    try:
+        with FileLock(run.folder / "launch.lock", timeout=0), log.open("a") as file:
+            _say(run, f"begins, {log}")
+            code = subprocess.run(
+                arguments, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+            ).returncode
+    except Timeout:
+        _say(run, "is being trained by another launch")
+        return True
     minutes = (time.perf_counter() - begin) / 60
     if code:
         last_line = (log.read_text().strip().splitlines() or [""])[-1]
@@ -89,10 +95,28 @@ def _say(run: Run, text: str) -> None:
     sys.stdout.flush()
 
 
-def _environment(place: int, at_once: int) -> dict[str, str]:
+def _visible_gpus() -> list[str]:
+    """As CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
+def share_of_machine(place: int, at_once: int, processes: int, gpus: Sequence[str]) -> dict[str, str]:
+    """What a run gets of this machine, as environment variables.
+
+    Raises:
+        UserError: runs of several processes would have to share GPUs.
+    """
     if at_once == 1:
-        return dict(os.environ)
-    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
-    if torch.cuda.device_count() > 1:
-        share["CUDA_VISIBLE_DEVICES"] = str(place % torch.cuda.device_count())
-    return os.environ | share
+        return {}
+    share = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // (at_once * processes)))}
+    if len(gpus) > 1:
+        if processes > 1 and at_once * processes > len(gpus):
+            raise UserError(
+                f"--at-once: {at_once} runs of {processes} processes need {at_once * processes} GPUs, here are "
+                f"{len(gpus)}; give fewer --processes"
+            )
+        first = place * processes % len(gpus)
+        share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + processes])
+    return share

@@ -45,7 +45,7 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Every row of every table, in the order of their files within a table's baselines."""
+    """Every row of every table, by the names of their files."""
     files = sorted((REPOSITORY / CONFIGS).glob("*/*.yaml"))
     return [Row(file.parent.name, file.stem, load_config(file)) for file in files]
 

@@ -4,8 +4,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from reproduction.rows import Row
-from training.run_folder import WEIGHTS
+from training.run_folder import CONFIG, WEIGHTS
+
+# Where, how fast and under which name: the rest is the recipe.
+_NOT_OF_THE_RECIPE = ("checkpoint", "logging", "row")
+_OF_THE_MACHINE = {
+    "data": {"dir", "dataset", "download", "train_split", "val_split", "num_workers", "val_batch_size"},
+    "training": {
+        "seed", "max_batch_per_process", "precision", "channels_last", "compile", "gradient_checkpointing",
+        "deterministic", "device",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,17 @@ class Run:
         """Whether it has been trained to its end."""
         return (self.folder / WEIGHTS).is_file()
 
+    def changed_keys(self) -> list[str]:
+        """Keys of the recipe that the run was trained with other values of than its row has."""
+        trained = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
+        return [
+            f"{section}.{key}"
+            for section, keys in self.row.config.model_dump(mode="json").items()
+            if section not in _NOT_OF_THE_RECIPE
+            for key, value in keys.items()
+            if key not in _OF_THE_MACHINE.get(section, ()) and trained.get(section, {}).get(key) != value
+        ]
+
     def arguments(self, overrides: Sequence[str] = ()) -> list[str]:
         """Of train.py: begins the run, or continues it where it stopped."""
         return [
@@ -51,4 +74,4 @@ class Run:
 def plan_runs(rows: Iterable[Row], seeds: Iterable[int], root: Path) -> list[Run]:
     """Every row with every seed; all rows of a seed before the next seed, so that early results can be compared."""
     rows = list(rows)
-    return [Run(row, seed, root) for seed in seeds for row in rows]
+    return [Run(row, seed, root) for seed in dict.fromkeys(seeds) for row in rows]

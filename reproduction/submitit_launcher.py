@@ -81,6 +81,8 @@ def submit(runs: Sequence[Run], cluster: Cluster, overrides: Sequence[str], fold
             signal_delay_s=SIGNAL_SECONDS,
             additional_parameters={"requeue": True, **cluster.sbatch},
             stderr_to_stdout=True,
+            # srun does not take it from sbatch.
+            setup=["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
         )
         with executor.batch():
             submitted = [executor.submit(job) for job in jobs]

@@ -36,6 +36,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="of this project (.pt or .safetensors) or a released one")
     parser.add_argument("--hub", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--license", default="unknown", help="of the weights, for the Hub: apache-2.0, ... [%(default)s]"
+    )
     parser.add_argument("--onnx", type=Path, metavar="FILE.onnx")
     parser.add_argument("--program", type=Path, metavar="FILE.pt2")
     options = parser.parse_args()
@@ -46,7 +49,7 @@ def main() -> None:
         known.setdefault("preprocessing", resolve_model_data_config(network))
         input_size = tuple(known["preprocessing"]["input_size"])
         if options.hub:
-            export_hub(network, known, options.hub)
+            export_hub(network, known, options.hub, options.license)
         images = torch.zeros(2, *input_size)
         folded = dcls.reparameterize(network, images) if dcls.position_owners(network) else network
         if options.program:
@@ -63,19 +66,19 @@ def program_of(network: nn.Module, images: torch.Tensor) -> torch.export.Exporte
     return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def export_hub(network: nn.Module, known: dict[str, Any], folder: Path) -> None:
+def export_hub(network: nn.Module, known: dict[str, Any], folder: Path, licence: str) -> None:
     """config.json, model.safetensors and README.md."""
     options = {key: value for key, value in known["options"].items() if value is not None}
     save_for_hf(network, str(folder), model_args=options, data_config=known["preprocessing"], safe_serialization=True)
-    (folder / "README.md").write_text(model_card(network, known, folder.name), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(network, known, folder.name, licence), encoding="utf-8")
 
 
-def model_card(network: nn.Module, known: dict[str, Any], title: str) -> str:
+def model_card(network: nn.Module, known: dict[str, Any], title: str, licence: str) -> str:
     """What the Hub shows: what it is, its numbers, how it is used, licence and citation."""
     input_size = tuple(known["preprocessing"]["input_size"])
     release = release_of(known["name"])
     lines = [
-        "---", "library_name: timm", "pipeline_tag: image-classification", "license: apache-2.0", "tags: [dcls, timm]",
+        "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {licence}", "tags: [dcls, timm]",
         "---", f"# {title}", "",
         f"`{known['name']}`, a network with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
         f"- Parameters: {count_parameters(network):,}",

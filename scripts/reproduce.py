@@ -50,10 +50,12 @@ def _add_launch(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--launcher", choices=("local", "torchrun", "slurm", "submitit"), default="local")
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help="where runs are kept [%(default)s]")
     parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="for all runs, see train.py")
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="local, torchrun: runs side by side")
-    parser.add_argument("--processes", type=int, metavar="N", help="processes on a node, by default one a GPU")
+    parser.add_argument("--at-once", type=_positive, default=1, metavar="N", help="local, torchrun: runs side by side")
+    parser.add_argument("--processes", type=_positive, metavar="N", help="processes on a node, by default one a GPU")
     parser.add_argument("--cluster", type=Path, default=Path("configs/cluster.yaml"), help="what your SLURM wants")
-    parser.add_argument("--nodes", type=int, metavar="N", help="slurm, submitit: nodes of a run, by default the file's")
+    parser.add_argument(
+        "--nodes", type=_positive, metavar="N", help="slurm, submitit: nodes of a run, by default the file's"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
     parser.set_defaults(run=launch)
 
@@ -66,6 +68,13 @@ def _add_collect(commands: argparse._SubParsersAction) -> None:
         "--out", type=Path, metavar="FOLDER", help="write TABLE.md, TABLE.csv, runs.csv and plots there"
     )
     parser.set_defaults(run=lambda options: collect_runs(options.runs, options.rows, options.out))
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 def launch(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from training.network import make_network
 
 FOLDER = REPOSITORY / "configs"
 FILES = [FOLDER / "quickstart.yaml", *sorted(FOLDER.glob("*/*.yaml"))]
-ROWS = [row for row in all_rows() if row.table != "base"]
+ROWS = all_rows()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -133,8 +133,11 @@ def test_mistakes_are_named() -> None:
         dcls.convert(nn.Sequential(nn.Conv2d(3, 3, 3)), dilated_kernel_size=9, kernel_count=3)
     with pytest.raises(ValueError, match="no convolution can be replaced:\n0: no padding"):
         dcls.convert(nn.Sequential(nn.Conv2d(3, 3, 8, stride=2, groups=3)), dilated_kernel_size=9, kernel_count=3)
+    net = nn.Sequential(nn.Conv2d(3, 3, 7, groups=3, padding=3))
     with pytest.raises(ValueError, match="a Sequential cannot own positions"):
-        dcls.convert(nn.Sequential(nn.Conv2d(3, 3, 7, groups=3)), dilated_kernel_size=9, kernel_count=3)
+        dcls.convert(net, dilated_kernel_size=9, kernel_count=3)
+    assert type(net[0]) is nn.Conv2d, "what is refused stays as it was"
+    dcls.convert(net, dilated_kernel_size=9, kernel_count=3, share=None)
     with pytest.raises(ValueError, match="share must be"):
         dcls.convert(Net(), dilated_kernel_size=9, kernel_count=3, share="all")
     with pytest.raises(ValueError, match="Linear cannot be replaced"):

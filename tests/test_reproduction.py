@@ -6,14 +6,17 @@ import statistics
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from processes import run_script, table_rows
 from scipy.stats import ttest_rel
 
 from reproduction.cluster import load_cluster
 from reproduction.collect import Table, collect
+from reproduction.local import share_of_machine, train_all
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import Run, plan_runs
+from training.config_file import dump_config, load_config
 from training.errors import UserError
 
 ROWS = ["small/fashion_convnext_dense", "small/fashion_convnext_gauss"]
@@ -63,7 +66,7 @@ def test_a_launch_trains_what_is_not_finished_and_collect_makes_the_table(tiny_o
 
     result = run_script("scripts/reproduce.py", "collect", runs, "--rows", "small/fashion_convnext*", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
-    seeds = [row[3] for row in table_rows(result.stdout)]
+    seeds = [row[3].partition(" (with another data.image_size, model.options")[0] for row in table_rows(result.stdout)]
     assert (seeds.count("0, 1"), seeds.count("missing")) == (2, 2)  # bilinear and triangle are missing
     lines = list(csv.DictReader((tmp_path / "small-runs.csv").open()))
     assert len(lines) == 3 * 1 + 2 and {line["row"] for line in lines} == {row.partition("/")[2] for row in ROWS}
@@ -83,7 +86,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_
     assert result.stderr.startswith("error: failed: ") and "the same command continues them" in result.stderr
 
 
-def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None = None) -> None:
+def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None = None, overrides: list = ()) -> None:
     (found,) = find_rows([row])
     folder = Run(found, seed, root).folder
     folder.mkdir(parents=True)
@@ -101,6 +104,7 @@ def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None
         "gpu": None, "processor": "some", "date": "2026-01-01", "packages": {"torch": "2.14", "timm": "1.0"},
     }  # fmt: skip
     (folder / "environment.json").write_text(json.dumps(facts))
+    (folder / "config.yaml").write_text(dump_config(load_config(found.config_file, overrides)))
 
 
 def one_table(root: Path, *rows: str) -> Table:
@@ -134,6 +138,26 @@ def test_seeds_are_paired_and_settings_pooled(tmp_path) -> None:
     finished_run(tmp_path, "cifar10_convnext_gauss", 0, 63.0)
     table = one_table(tmp_path, "small/*")
     assert table.comparisons_by_variant()["gaussian"].differences == [3.0, 1.0]
+    finished_run(tmp_path, "cifar10_convnext_gauss", 1, 60.0)
+    pooled = one_table(tmp_path, "small/*").comparisons_by_variant()["gaussian"]
+    assert pooled.differences == [1.5, 1.0], "one of each setting"
+
+
+def test_numbers_for_programs(tmp_path) -> None:
+    for seed in range(2):
+        finished_run(tmp_path, ROWS[0], seed, 60.0)
+        finished_run(tmp_path, ROWS[1], seed, 61.0)
+    dense, ours = csv.DictReader(one_table(tmp_path, *ROWS).csv().splitlines())
+    assert (dense["top1_mean"], dense["top1_deviation"], dense["pairs"]) == ("60.0", "0.0", "0")
+    assert (ours["over_baseline_mean"], ours["over_baseline_deviation"]) == ("1.0", "0.0")
+    assert ours["p_value"] == "", "equal differences cannot be tested"
+
+
+def test_another_recipe_than_the_rows_is_told(tmp_path) -> None:
+    finished_run(tmp_path, ROWS[0], 0, 60.0)
+    finished_run(tmp_path, ROWS[0], 1, 60.0, overrides=["schedule.epochs=7", "optimizer.lr=1", "training.device=cpu"])
+    seeds = one_table(tmp_path, *ROWS).cells()[0]["seeds"]
+    assert seeds == "0, 1 (with another optimizer.lr, schedule.epochs)"
 
 
 def test_averaged_weights_count_where_a_run_has_them_and_published_numbers_stand_beside(tmp_path) -> None:
@@ -178,3 +202,24 @@ def test_a_wrong_cluster_file_is_named(tmp_path, content, message) -> None:
     file.write_text(content)
     with pytest.raises(UserError, match=message):
         load_cluster(file)
+
+
+def test_runs_side_by_side_get_gpus_of_their_own() -> None:
+    gpus = [str(index) for index in range(4, 12)]
+    assert [share_of_machine(place, 2, 4, gpus)["CUDA_VISIBLE_DEVICES"] for place in range(2)] == [
+        "4,5,6,7",
+        "8,9,10,11",
+    ]
+    assert [share_of_machine(place, 3, 1, gpus[:2])["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["4", "5", "4"]
+    assert share_of_machine(0, 1, 8, gpus) == {} and "CUDA_VISIBLE_DEVICES" not in share_of_machine(0, 2, 1, ["4"])
+    with pytest.raises(UserError, match="2 runs of 8 processes need 16 GPUs, here are 8"):
+        share_of_machine(0, 2, 8, gpus)
+
+
+def test_a_run_that_another_launch_trains_is_left_alone(tmp_path, capsys) -> None:
+    (run,) = plan_runs(find_rows(ROWS[:1]), [3, 3], tmp_path)
+    run.folder.mkdir(parents=True)
+    with FileLock(run.folder / "launch.lock"):
+        train_all([run], at_once=1, processes=1, overrides=[])
+    assert "is being trained by another launch" in capsys.readouterr().out
+    assert [file.name for file in run.folder.iterdir()] == ["launch.lock"]

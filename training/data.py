@@ -86,22 +86,22 @@ def check_image_folder(folder: Path) -> None:
     """Refuse a folder in which classes would be missing or shifted without a word."""
     if not folder.is_dir():
         where = "" if folder.is_absolute() else f" in {Path.cwd()}"
-        raise UserError(f"data.dir: no folder {folder}{where}; expected one folder of images per class in it")
+        raise ConfigError(f"data.dir: no folder {folder}{where}; expected one folder of images per class in it")
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if not classes:
-        raise UserError(f"data.dir: {folder} holds no class folders")
+        raise ConfigError(f"data.dir: {folder} holds no class folders")
     for entry in classes:
         with os.scandir(entry) as files:
             inner = [Path(file.path) for file in files if file.is_dir()]
         for nested in inner:
             if _holds_images(nested.rglob("*")):
-                raise UserError(
+                raise ConfigError(
                     f"data.dir: {folder} is not a split: its folder {entry.name} holds no images itself, but "
                     f"{nested} does, and images would be counted to the wrong classes; name the folder that holds the "
                     "class folders (data.train_split, data.val_split)"
                 )
         if not _holds_images(entry.iterdir()):
-            raise UserError(
+            raise ConfigError(
                 f"data.dir: the class folder {entry} holds no image; fill it, or remove it everywhere, because the "
                 "numbers of all classes after it would shift"
             )

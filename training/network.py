@@ -32,16 +32,19 @@ def create_network(name: str, **options: Any) -> nn.Module:
     try:
         return timm.create_model(name, **options)
     except (OSError, RuntimeError) as error:  # no connection, no disk space, weights that do not fit
-        if not options.get("pretrained"):
-            raise
-        raise ConfigError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
-    except (TypeError, ValueError, AssertionError) as error:
+        if timm.is_model(name):
+            if not options.get("pretrained"):
+                raise
+            raise ConfigError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
+        raise ConfigError(f"model.name: cannot read {name}: {error}") from error
+    except (TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
         if options.get("pretrained") and isinstance(error, ValueError):
             raise ConfigError(f"model.pretrained: {error}") from error
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown:
             raise ConfigError(f"model.options.{unknown.group(1)}: {name} takes no such option") from error
-        raise ConfigError(f"model.options: {name} cannot be built: {error}") from error
+        reason = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else error
+        raise ConfigError(f"model.options: {name} cannot be built: {reason}") from error
 
 
 def make_network(config: ModelConfig, num_classes: int) -> nn.Module:

@@ -19,7 +19,7 @@ from training.errors import ConfigError, UserError
 from training.files import write_text_whole
 
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
-METRICS, ENVIRONMENT = "metrics.csv", "environment.json"
+CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
 
 
 def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
@@ -55,7 +55,7 @@ def write_run_facts(folder: Path, config: Config, processes: Processes, network_
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
-    write_text_whole(folder / "config.yaml", dump_config(config))
+    write_text_whole(folder / CONFIG, dump_config(config))
     facts = {**environment(processes), "network": network_facts}
     write_text_whole(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 

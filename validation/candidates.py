@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from training.errors import ConfigError, UserError
+from training.errors import ConfigError
 from training.network import create_network, load_network
 from training.run_folder import WEIGHTS
 
@@ -93,5 +93,5 @@ def _files(path: Path) -> list[Path]:
     runs = sorted(path.rglob(WEIGHTS))
     files = runs or sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if not files:
-        raise UserError(f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})")
+        raise ConfigError(f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})")
     return files

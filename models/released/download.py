@@ -10,6 +10,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from models.released.releases import Release
@@ -19,8 +20,8 @@ _CHUNK = 1 << 20
 _SECONDS = 60
 
 
-def fetch(release: Release, folder: Path | None = None) -> Path:
-    """The local copy of a released file, downloaded unless it is there.
+def fetch(release: Release, folder: str | Path | None = None) -> Path:
+    """The local copy of a released file, downloaded unless it is there; of several processes by one.
 
     Args:
         folder: Where it is kept, by default where torch.hub and timm keep checkpoints.
@@ -28,32 +29,38 @@ def fetch(release: Release, folder: Path | None = None) -> Path:
     Raises:
         ValueError: there is no connection, or what arrived is not what the record names.
     """
-    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
-    target = folder / release.file
+    target = Path(folder or Path(torch.hub.get_dir()) / "checkpoints") / release.file
     if target.is_file():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{release.file}.part"
+    part = target.with_name(f"{release.file}.part")
     try:
-        size, md5 = _facts(release)
-        _download(release, part, size)
-    except (URLError, HTTPException, OSError, LookupError, ValueError) as error:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f"{release.file}.lock")):
+            if not target.is_file():
+                size, md5 = _facts(release)
+                _download(release, part, size)
+                _accept(part, target, size, md5, release)
+    except (URLError, HTTPException, OSError, LookupError, json.JSONDecodeError) as error:
         raise ValueError(
             f"cannot download {release.url}: {error}; what arrived is kept and the next try continues, or put the file "
             f"at {target} yourself"
         ) from None
+    return target
+
+
+def _accept(part: Path, target: Path, size: int, md5: str, release: Release) -> None:
+    """Give a complete download its name."""
     if part.stat().st_size != size or _md5(part) != md5:
         part.unlink()
         raise ValueError(f"{release.url} arrived damaged (not the size and MD5 that its record names); try again")
     os.replace(part, target)
-    return target
 
 
 def _facts(release: Release) -> tuple[int, str]:
     """Size and MD5 of the file, as its record names them."""
     with urlopen(f"{ZENODO}/api/records/{release.record}", timeout=_SECONDS) as answer:
-        files: list[dict[str, Any]] = json.load(answer)["files"]
-    (found,) = [file for file in files if file["key"] == release.file]
+        files: dict[str, Any] = {file["key"]: file for file in json.load(answer)["files"]}
+    found = files[release.file]
     return int(found["size"]), str(found["checksum"]).removeprefix("md5:")
 
 
