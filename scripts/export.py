@@ -9,6 +9,7 @@ and onnxscript.
 """
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import nn
 import dcls
 from models.released.releases import release_of
 from training.complexity import count_multiply_adds, count_parameters
-from training.errors import errors_for_people
+from training.errors import UserError, errors_for_people
 from training.network import load_network
 
 CITATION = """@article{hassani2023beyond,
@@ -45,6 +46,10 @@ def main() -> None:
     if not (options.hub or options.onnx or options.program):
         parser.error("give --hub, --onnx or --program")
     with errors_for_people():
+        if options.onnx and find_spec("onnxscript") is None:
+            raise UserError("--onnx needs onnx and onnxscript: pip install -e '.[export]'")
+        for path in filter(None, (options.onnx, options.program)):
+            path.parent.mkdir(parents=True, exist_ok=True)
         network, known = load_network(options.checkpoint)
         known.setdefault("preprocessing", resolve_model_data_config(network))
         input_size = tuple(known["preprocessing"]["input_size"])

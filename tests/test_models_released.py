@@ -152,7 +152,7 @@ def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
     _, state = tiny_reference()
     torch.save({"model": state}, tmp_path / "whole.pth")
     (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:100_000])
-    with pytest.raises(ValueError, match="incomplete or no checkpoint.*download it again"):
+    with pytest.raises(ValueError, match="is no checkpoint, or it is damaged.*download it again"):
         read_released(tmp_path / "half.pth")
     with pytest.raises(ValueError, match="no checkpoint file"):
         read_released(tmp_path / "none.pth")

@@ -19,6 +19,7 @@ from training.checkpoint import (
     save_weights,
 )
 from training.errors import UserError
+from training.network import load_network
 
 SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
@@ -76,7 +77,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
     torch.save({"state_dict": Hostile()}, "hostile.pt")
     Path("raw.pt").write_bytes(pickle.dumps(Hostile()))
     for read in (read_weights, read_checkpoint, read_description):
-        for name, message in (("hostile.pt", r"asks to run code.*\(\w+.mkdir\)"), ("raw.pt", "is not a checkpoint")):
+        for name, message in (("hostile.pt", r"asks to run code.*\(\w+.mkdir\)"), ("raw.pt", "is no checkpoint")):
             with pytest.raises(UserError, match=f"{name} {message}") as error:
                 read(name)
             assert "\n" not in str(error.value)
@@ -95,7 +96,9 @@ def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
     (tmp_path / "letter.pt").write_text("# no weights here")
     with pytest.raises(UserError) as letter:
         read_weights(tmp_path / "letter.pt")
-    assert str(letter.value) == f"{tmp_path / 'letter.pt'} is not a checkpoint, or it is damaged"
+    assert (
+        str(letter.value) == f"{tmp_path / 'letter.pt'} is no checkpoint, or it is damaged; write or download it again"
+    )
     with pytest.raises(UserError, match="is a folder; name a file in it, such as .*best.pt"):
         read_weights(tmp_path)
     with pytest.raises(UserError, match="no checkpoint file"):
@@ -108,6 +111,27 @@ def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
         read_checkpoint(tmp_path / "foreign.pt")
     save_file({"x": torch.ones(1)}, tmp_path / "foreign.safetensors")
     assert read_description(tmp_path / "foreign.safetensors") is None
+
+
+@pytest.mark.parametrize(
+    "description, problem",
+    [
+        ("some text", "Input should be a valid dictionary"),
+        ({"name": "hf-hub:someone/something", "num_classes": 3, "options": {}}, "name: String should match"),
+        ({"name": "resnet10t", "num_classes": 3, "options": {"pretrained": True}}, "pretrained would fetch"),
+        (
+            {"name": "resnet10t", "num_classes": 3, "options": {"pretrained_cfg": {"url": "x"}}},
+            "pretrained_cfg would fetch",
+        ),
+        ({"name": "resnet10t"}, "num_classes: Field required"),
+    ],
+)
+def test_a_description_cannot_send_for_anything(tmp_path, network, description, problem) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"state_dict": network.state_dict(), "description": description})
+    save_weights(tmp_path / "a.safetensors", network, description)
+    for file in ("a.pt", "a.safetensors"):
+        with pytest.raises(UserError, match=f"{file} describes its network in a way that is not accepted: .*{problem}"):
+            load_network(tmp_path / file)
 
 
 def test_weights_of_another_network_are_refused_with_what_differs(network) -> None:

@@ -6,27 +6,21 @@ they belong to.
 """
 
 import json
-import pickle
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from models.released.loading import load_exactly
-from models.released.reading import ALLOWED
+from models.released.reading import open_safely, read_released
 from training.errors import UserError
 from training.files import write_whole
 
 FORMAT = 1
-# What torch, timm and safetensors raise for files that are damaged or something else.
-_UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, SafetensorError)
 _METADATA_KEY = "dcls_imagenet"
 
 
@@ -56,7 +50,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, unsafe, or something else.
     """
-    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+    content = _for_users(open_safely, path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this project (format {FORMAT}), so no run can continue from it")
     return content
@@ -71,10 +65,7 @@ def read_weights(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]:
     Raises:
         UserError: as ``read_checkpoint``.
     """
-    weights = _read_safely(path, lambda: load_state_dict(str(path), use_ema=use_ema, weights_only=True))
-    if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"{path} holds no state dict: not all of its entries are tensors")
-    return weights
+    return _for_users(read_released, path, use_ema=use_ema)
 
 
 def read_description(path: str | Path) -> dict[str, Any] | None:
@@ -84,10 +75,11 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
         UserError: as ``read_checkpoint``.
     """
     if str(path).endswith(".safetensors"):
-        text = _read_safely(path, lambda: safe_open(path, framework="pt").metadata())
-        return json.loads(text[_METADATA_KEY]) if text and _METADATA_KEY in text else None
-    content = _read_safely(path, lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path)))
-    return content.get("description") if isinstance(content, dict) else None
+        text = _for_users(_read_metadata, path)
+        return json.loads(text[_METADATA_KEY]) if _METADATA_KEY in text else None
+    content = _for_users(open_safely, path, mmap=True)
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    return content.get("description") if is_ours else None
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
@@ -102,30 +94,16 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | P
         raise UserError(str(error)) from None
 
 
-def _read_safely(path: str | Path, read: Callable[[], Any]) -> Any:
-    if Path(path).is_dir():
-        raise UserError(f"{path} is a folder; name a file in it, such as {Path(path) / 'best.pt'}")
-    if not Path(path).is_file():
-        raise UserError(f"no checkpoint file {path}")
+def _read_metadata(path: str | Path) -> dict[str, str]:
     try:
-        with torch.serialization.safe_globals(ALLOWED):
-            return read()
-    except (pickle.UnpicklingError, *_UNREADABLE) as error:
-        raise UserError(f"{path} {_why_unreadable(error)}") from None
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
-def _why_unreadable(error: Exception) -> str:
-    """What torch and timm mean, without their advice to trust the file."""
-    code = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
-    if code is not None:
-        return (
-            f"asks to run code when it is opened ({code.group(1)}); nothing of it was run. Only files of tensors and "
-            "plain values are read"
-        )
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
-        return "is not a checkpoint, or it is damaged"
-    return f"cannot be read as a checkpoint, it may be damaged: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _for_users(read: Callable[..., Any], path: str | Path, **options: Any) -> Any:
+    try:
+        return read(path, **options)
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -27,7 +27,7 @@ class ConfigError(UserError):
 
 @contextmanager
 def errors_for_people(after_interruption: str = "") -> Iterator[None]:
-    """Turn a ``UserError``, a full disk and Ctrl-C into one message on standard error and a non-zero exit status.
+    """Turn a ``UserError``, what the system says of a file, and Ctrl-C into one message and a non-zero exit status.
 
     Args:
         after_interruption: What to do next, said after a full disk and Ctrl-C.
@@ -41,9 +41,11 @@ def errors_for_people(after_interruption: str = "") -> Iterator[None]:
             time.sleep(_FIRST_PROCESS_SECONDS)
         _stop(f"error: {error.one_line()}", 1)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno in _DISK_FULL:
+            _stop(f"error: cannot write: {error.strerror}; free space{after_interruption}", 1)
+        if error.filename is None:
             raise
-        _stop(f"error: cannot write: {error.strerror}; free space{after_interruption}", 1)
+        _stop(f"error: {error.filename}: {error.strerror}", 1)
     except KeyboardInterrupt:
         _stop(f"interrupted{after_interruption}", 128 + signal.SIGINT)
 

@@ -4,10 +4,11 @@ import copy
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import Tensor, nn
 
 import models  # noqa: F401  registers this project's architectures in timm
@@ -136,11 +137,41 @@ def load_network(
     weights, known = read_weights(checkpoint, use_ema=use_ema), read_description(checkpoint)
     if known is None:
         known = {"name": name, "options": {}} if name else _describe_released(weights, checkpoint)
-    elif name not in (None, known["name"]):
-        raise UserError(f"{checkpoint} holds weights of {known['name']}, not of {name}")
+    else:
+        _check_description(known, checkpoint)
+        if name not in (None, known["name"]):
+            raise UserError(f"{checkpoint} holds weights of {known['name']}, not of {name}")
     network = rebuild_network(known, **changes)
     load_weights(network, weights, checkpoint)
     return network.eval(), known
+
+
+class _Description(BaseModel):
+    """What a file may say of its network: an architecture and its sizes, not where to fetch something from."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.]+$")]
+    num_classes: int
+    options: dict[str, Any]
+    preprocessing: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _only_build(cls, options: dict[str, Any]) -> dict[str, Any]:
+        fetching = [key for key in options if key.startswith(("pretrained", "checkpoint_path", "cache_dir"))]
+        if fetching:
+            raise ValueError(f"{fetching[0]} would fetch weights from elsewhere")
+        return options
+
+
+def _check_description(known: Any, checkpoint: str | Path) -> None:
+    try:
+        _Description.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{checkpoint} describes its network in a way that is not accepted: {place}: {first['msg']}"
+        ) from None
 
 
 def _describe_released(weights: dict[str, Tensor], checkpoint: str | Path) -> dict[str, Any]:
