@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
-from training.complexity import count_multiply_adds, count_parameters
+from training.complexity import describe_size
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
 from training.distributed import Processes, join_processes, leave_processes
@@ -29,6 +29,7 @@ from validation.candidates import Candidate, list_candidates
 from validation.imagenet import add_real_labels, outputs_of
 from validation.table import FORMATS, Figures, markdown, readable, write_results
 
+IMAGE_KEYS = {"image_size", "crop_pct", "interpolation", "mean", "std"}
 FLAGS = {
     "data.dir": "--data-dir",
     "data.dataset": "--dataset",
@@ -48,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_for_people(), keys_as_flags():
         processes = join_processes(options.device)
         candidates = list_candidates(options.model, options.checkpoint, options.pretrained)
-        results, failures = evaluate_all(candidates, options, processes)
+        constructor_options = dict(map(parse_option, options.option))
+        images = open_images(options, processes)
+        for path in options.results:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        results, failures = evaluate_all(candidates, constructor_options, images, options, processes)
         if processes.is_first:
             show(results)
         leave_processes()
@@ -116,106 +121,136 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-@dataclass(frozen=True)
-class Task:
-    """A network and the images that it will see, which fit each other.
-
-    Attributes:
-        model, weights: What the network is, and where its weights are from.
-        network: On its device.
-        data: What the command line says of the images.
-        dataset: The images.
-        image: How they are prepared, see ``training.data.preprocessing``.
-        outputs: See ``validation.imagenet.outputs_of``.
-    """
-
-    model: str
-    weights: str
-    network: nn.Module
-    data: DataConfig
-    dataset: Any
-    image: dict[str, Any]
-    outputs: list[int] | None
-
-
-def evaluate_all(
-    candidates: Sequence[Candidate], options: argparse.Namespace, processes: Processes
-) -> tuple[list[Figures], list[str]]:
-    """Figures of all networks; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
-    results: list[Figures] = []
-    failures = []
-    for candidate in candidates:
-        try:
-            task = prepare(candidate, options, processes)
-        except UserError as error:
-            if len(candidates) == 1:
-                raise
-            reason = error.one_line()
-            failures.append(reason if str(candidate) in reason else f"{candidate}: {reason}")
-            continue
-        results.append(score(task, options, processes))
-        if processes.is_first:
-            for path in options.results:
-                write_results(path, results)
-    return results, failures
-
-
-def prepare(candidate: Candidate, options: argparse.Namespace, processes: Processes) -> Task:
-    """Load the network and open the images.
-
-    Raises:
-        UserError: one of them cannot be had, or they do not fit each other.
-    """
-    with processes.first_process_first() if candidate.pretrained else nullcontext():
-        model, network, image_defaults = candidate.load(options.ema, **dict(map(parse_option, options.option)))
-    data = image_configuration(options, image_defaults)
-    image = preprocessing(data, network, use_test_size=True)
-    check_input_size(network, image["input_size"])
-    with processes.first_process_first():
-        dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
-    classes = class_names(dataset)
-    outputs = outputs_of(classes, network)
-    if options.real_labels:
-        add_real_labels(dataset, classes)
-    return Task(model, candidate.weights, network, data, dataset, image, outputs)
-
-
 def parse_option(text: str) -> tuple[str, Any]:
     """Split KEY=VALUE, with the value in YAML."""
     key, separator, value = text.partition("=")
     if not separator:
-        raise UserError(f"--option: expected KEY=VALUE, got {text!r}")
+        raise ConfigError(f"--option: expected KEY=VALUE, got {text!r}")
     return key, yaml.safe_load(value)
 
 
-def image_configuration(options: argparse.Namespace, defaults: dict[str, Any]) -> DataConfig:
-    """The command line's values, checked as those of a configuration file; preprocessing falls back to ``defaults``.
+@dataclass(frozen=True)
+class Images:
+    """What every network is evaluated on.
+
+    Attributes:
+        data: What the command line says of the images.
+        dataset: The images, not transformed yet.
+        classes: Names of their classes, None where the data set does not know them.
+    """
+
+    data: DataConfig
+    dataset: Any
+    classes: list[str] | None
+
+
+def open_images(options: argparse.Namespace, processes: Processes) -> Images:
+    """Open the data set, with ReaL labels if they are wanted.
 
     Raises:
-        UserError: one is out of range.
+        UserError: it is missing, or an option is out of range.
+    """
+    data = image_configuration(options)
+    with processes.first_process_first():
+        dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
+    classes = class_names(dataset)
+    if options.real_labels:
+        add_real_labels(dataset, classes)
+    return Images(data, dataset, classes)
+
+
+def image_configuration(options: argparse.Namespace) -> DataConfig:
+    """The command line's values, checked as those of a configuration file.
+
+    Raises:
+        ConfigError: one is out of range.
     """
     has_val = not options.dataset and (Path(options.data_dir) / "val").is_dir()
-    given = {"image_size": options.image_size, "crop_pct": options.crop_pct, "interpolation": options.interpolation}
-    given |= {"mean": options.mean, "std": options.std}
-    wanted = {"image_size": defaults.get("input_size", [None])[-1], **defaults}
     try:
         return DataConfig(
             dir=options.data_dir,
             dataset=options.dataset,
             download=options.download,
             val_split=options.split or ("val" if has_val or options.dataset else "."),
+            image_size=options.image_size,
+            crop_pct=options.crop_pct,
+            interpolation=options.interpolation,
+            mean=options.mean,
+            std=options.std,
             num_workers=options.workers,
             val_batch_size=options.batch_size,
-            **{key: wanted.get(key) if value is None else value for key, value in given.items()},
         )
     except ValidationError as error:
         flags = {"num_workers": "workers", "val_batch_size": "batch-size"}
         first = error.errors()[0]
         key = str(first["loc"][0])
-        raise UserError(f"--{flags.get(key, key.replace('_', '-'))}: {first['msg']}, got {first['input']}") from None
+        raise ConfigError(f"--{flags.get(key, key.replace('_', '-'))}: {first['msg']}, got {first['input']}") from None
 
 
-def score(task: Task, options: argparse.Namespace, processes: Processes) -> Figures:
+@dataclass(frozen=True)
+class Task:
+    """A network that fits the images.
+
+    Attributes:
+        model, weights: What the network is, and where its weights are from.
+        network: With its weights.
+        image: How images are prepared for it, see ``training.data.preprocessing``.
+        outputs: See ``validation.imagenet.outputs_of``.
+    """
+
+    model: str
+    weights: str
+    network: nn.Module
+    image: dict[str, Any]
+    outputs: list[int] | None
+
+
+def evaluate_all(
+    candidates: Sequence[Candidate],
+    constructor_options: dict[str, Any],
+    images: Images,
+    options: argparse.Namespace,
+    processes: Processes,
+) -> tuple[list[Figures], list[str]]:
+    """Figures of all networks; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
+    results: list[Figures] = []
+    failures = []
+    for candidate in candidates:
+        task, reason = None, "another process cannot load it"
+        try:
+            task = prepare(candidate, images, use_ema=options.ema, **constructor_options)
+        except UserError as error:
+            reason = error.one_line()
+            if len(candidates) == 1:
+                raise ConfigError(reason) from error
+        if processes.any(task is None):
+            failures.append(reason if str(candidate) in reason else f"{candidate}: {reason}")
+            continue
+        assert task is not None
+        results.append(score(task, images, options, processes))
+        if processes.is_first:
+            for path in options.results:
+                write_results(path, results)
+    return results, failures
+
+
+def prepare(candidate: Candidate, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
+    """Load a network and see whether it fits the images. Processes do not wait for each other here.
+
+    Raises:
+        UserError: it cannot be loaded, or does not fit.
+    """
+    model, network, described = candidate.load(use_ema, **constructor_options)
+    image = preprocessing(images.data, network, use_test_size=True)
+    # The command line comes first, then the file, then the network's own description.
+    given = {key for key, value in images.data.model_dump(include=IMAGE_KEYS).items() if value is not None}
+    given |= {"input_size"} if "image_size" in given else set()
+    image |= {key: value for key, value in described.items() if key not in given}
+    check_input_size(network, tuple(image["input_size"]))
+    return Task(model, candidate.weights, network, image, outputs_of(images.classes, network))
+
+
+def score(task: Task, images: Images, options: argparse.Namespace, processes: Processes) -> Figures:
     """Evaluate: scores, size and cost, by name.
 
     Raises:
@@ -223,18 +258,18 @@ def score(task: Task, options: argparse.Namespace, processes: Processes) -> Figu
     """
     numerics = Numerics(processes.device, options.precision, options.channels_last)
     network = task.network.to(device=processes.device, memory_format=numerics.memory_format)
-    loader = evaluation_loader(task.dataset, task.data, task.image, processes)
+    loader = evaluation_loader(images.dataset, images.data, task.image, processes)
     show_progress = processes.is_first and sys.stderr.isatty()
     scores = evaluate(network, loader, processes, numerics, outputs=task.outputs, show_progress=show_progress)
     return {
         "model": task.model,
         "weights": task.weights,
-        "data": str(Path(task.data.dir) / task.data.val_split),
+        "data": str(Path(images.data.dir) / images.data.val_split),
         "num_classes": len(task.outputs or range(network.num_classes)),
         "image_size": task.image["input_size"][-1],
         **{name: value for name, value in asdict(scores).items() if value is not None},
-        "parameters": count_parameters(network),
-        "multiply_adds": count_multiply_adds(network, task.image["input_size"]),
+        "multiply_adds": None,  # where an operator cannot be counted
+        **describe_size(network, task.image["input_size"]),
     }
 
 

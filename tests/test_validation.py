@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 from processes import run_script
 from timm.data import ImageNetInfo, RealLabelsImagenet
@@ -73,7 +74,7 @@ def test_a_folder_of_runs_and_a_broken_file_become_one_table(tiny_config, image_
              "--results", *map(str, results)]
         )  # fmt: skip
     printed = capsys.readouterr()
-    assert f"error: 1 of 3 were not evaluated: {broken} is not a checkpoint" in printed.err
+    assert f"error: 1 of 3 were not evaluated: {broken} is no checkpoint" in printed.err
     lines = json_lines(printed.out)
     weights = [str(tmp_path / "output" / name / "model.safetensors") for name in ("first", "second")]
     assert [line["weights"] for line in lines] == weights
@@ -96,6 +97,30 @@ def test_several_processes_write_one_table(image_folder, tmp_path) -> None:
     assert json.loads(results.read_text()) == json_lines(result.stdout)
     lines = [(line["model"], line["num_images"]) for line in json_lines(result.stdout)]
     assert lines == [("resnet10t", 15), ("convnext_atto_dcls_gauss", 15)]
+
+
+FAILING_ELSEWHERE = """
+import os, validate
+from training.errors import UserError
+
+prepare = validate.prepare
+
+def fail_once(candidate, *arguments, **options):
+    if candidate.model == "resnet14t" and os.environ["RANK"] == "1":
+        raise UserError("the file is not on this node")
+    return prepare(candidate, *arguments, **options)
+
+validate.prepare = fail_once
+validate.main()
+"""
+
+
+def test_what_one_process_cannot_load_none_evaluates(image_folder, tmp_path) -> None:
+    (tmp_path / "script.py").write_text(FAILING_ELSEWHERE)
+    arguments = ["--model", "resnet14t", "resnet10t", "--data-dir", image_folder, *SMALL, *ON_CPU]
+    result = run_script(tmp_path / "script.py", *arguments, processes=2, PYTHONPATH=str(REPOSITORY))
+    assert [(line["model"], line["num_images"]) for line in json_lines(result.stdout)] == [("resnet10t", 15)]
+    assert "error: 1 of 2 were not evaluated: resnet14t: another process cannot load it" in result.stderr
 
 
 def test_a_table_of_another_kind_is_refused_at_once(image_folder, capsys) -> None:
@@ -202,15 +227,13 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     (line,) = json_lines(text)
     real = RealLabelsImagenet([""] * 50_000)
     real.filenames = names
-    task = validate.prepare(
-        Candidate("resnet10t", tmp_path / "net.pth"),
-        validate.parse_arguments(arguments),
-        validate.join_processes("cpu"),
-    )
-    loader = validate.evaluation_loader(task.dataset, task.data, task.image, validate.join_processes("cpu"))
+    alone = Processes(0, 1, torch.device("cpu"))
+    images = validate.open_images(validate.parse_arguments(arguments), alone)
+    task = validate.prepare(Candidate("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
+    loader = validate.evaluation_loader(images.dataset, images.data, task.image, alone)
     with torch.no_grad():
-        for images, _ in loader:
-            real.add_result(network(images))
+        for batch, _ in loader:
+            real.add_result(network(batch))
     assert (line["real_top1"], line["real_top5"]) == (
         pytest.approx(real.get_accuracy(1)), pytest.approx(real.get_accuracy(5))
     )  # fmt: skip

@@ -41,6 +41,10 @@ class Processes:
             values.copy_(moved)
         return values
 
+    def any(self, is_so: bool) -> bool:
+        """Whether it is so in any process."""
+        return bool(self.sum(torch.tensor([float(is_so)])).item())
+
     @contextmanager
     def first_process_first(self) -> Iterator[None]:
         """A block that the first process leaves, even by an error, before the others enter, e.g. for a download."""

@@ -25,7 +25,7 @@ def readable(figures: Figures) -> dict[str, str]:
         "loss": f"{figures['loss']:.4f}",
         "images": f"{figures['num_images']} of {size}x{size} pixels, {figures['num_classes']} classes",
         "parameters": f"{figures['parameters'] / 1e6:.4g} M",
-        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.3g} G",
+        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.3g} G" if figures["multiply_adds"] else "-",
         "images/s": f"{figures['images_per_second']:.0f}",
     }
     if "real_top1" in figures:
