@@ -35,7 +35,9 @@ def checkpoint(request, tmp_path) -> Path:
 def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     hub, onnx, program = tmp_path / "hub", tmp_path / "net.onnx", tmp_path / "net.pt2"
-    result = run_script("scripts/export.py", checkpoint, "--hub", hub, "--onnx", onnx, "--program", program)
+    result = run_script(
+        "scripts/export.py", checkpoint, "--hub", hub, "--onnx", onnx, "--program", program, "--license", "mit"
+    )
     assert result.returncode == 0, result.stderr
     network, _ = load_network(checkpoint)
     images = torch.randn(3, 3, 64, 64)  # another batch size than that of the export
@@ -51,7 +53,8 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
     config = json.loads((hub / "config.json").read_text())
     assert config["num_classes"] == 5 and config["pretrained_cfg"]["input_size"] == [3, 64, 64]
     assert tuple(loaded.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)
-    assert "Parameters: " in (hub / "README.md").read_text()
+    card = (hub / "README.md").read_text()
+    assert "Parameters: " in card and "license: mit\n" in card
 
 
 def test_torch_hub_builds_the_networks() -> None:
