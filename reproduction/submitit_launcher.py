@@ -17,6 +17,8 @@ from training.errors import UserError
 
 SIGNAL_SECONDS = 120  # before the time is up
 MOST_REQUEUES = 1000
+# srun does not take this from sbatch by itself.
+TASK_CPUS = 'if [[ -n "${SLURM_CPUS_PER_TASK:-}" ]]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi'
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,7 @@ def submit(runs: Sequence[Run], cluster: Cluster, overrides: Sequence[str], fold
             signal_delay_s=SIGNAL_SECONDS,
             additional_parameters={"requeue": True, **cluster.sbatch},
             stderr_to_stdout=True,
-            # srun does not take it from sbatch.
-            setup=["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
+            setup=[TASK_CPUS],
         )
         with executor.batch():
             submitted = [executor.submit(job) for job in jobs]
