@@ -94,8 +94,15 @@ def model_card(network: nn.Module, known: dict[str, Any], title: str, licence: s
         lines.append(
             f"- Claimed for the authors' own weights of this architecture: {release.claimed} ({release.source})"
         )
-    folder = f'"local-dir:{title}"'
-    lines += ["", "```python", "import models, timm", f"net = timm.create_model({folder}, pretrained=True)", "```", ""]
+    folder = f'"local-dir:PATH/TO/{title}"'
+    lines += [
+        "",
+        "In the environment and folder of the project that trained it:",
+        "",
+        "```python",
+        "import models, timm",
+    ]
+    lines += [f"net = timm.create_model({folder}, pretrained=True)", "```", ""]
     return "\n".join([*lines, "```bibtex", CITATION, "```", ""])
 
 

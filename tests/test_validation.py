@@ -45,8 +45,14 @@ def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
     (tmp_path / "small/b-seed0/best.pt").touch()
     runs = [tmp_path / "small" / name / "model.safetensors" for name in ("a-seed1", "b-seed0")]
     assert list_candidates([], [str(tmp_path)], False) == [Candidate(None, run) for run in runs]
-    files = list_candidates(["resnet18"], [str(tmp_path / "small/unfinished"), "x.pth"], False)
-    assert files == [Candidate("resnet18", f) for f in (tmp_path / "small/unfinished/last.pt", Path("x.pth"))]
+    (tmp_path / "files").mkdir()
+    for name in ("b.pth.tar", "a.pt", "README.md"):
+        (tmp_path / "files" / name).touch()
+    files = list_candidates(["resnet18"], [str(tmp_path / "files"), "x.pth"], False)
+    found = [tmp_path / "files" / "a.pt", tmp_path / "files" / "b.pth.tar", Path("x.pth")]
+    assert files == [Candidate("resnet18", file) for file in found]
+    with pytest.raises(UserError, match="unfinished holds no finished run; name .*last.pt to evaluate one that is not"):
+        list_candidates([], [str(tmp_path / "small/unfinished")], False)
 
 
 def test_what_stands_for_no_network_is_refused(tmp_path) -> None:

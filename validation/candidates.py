@@ -10,7 +10,7 @@ from torch import nn
 
 from training.errors import ConfigError
 from training.network import create_network, load_network
-from training.run_folder import WEIGHTS
+from training.run_folder import LAST, WEIGHTS
 
 _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
 
@@ -87,10 +87,13 @@ def _names(pattern: str, pretrained: bool) -> list[str]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file; for a folder the last weights of every finished run in it, else the files with weights in it."""
+    """The file; for a folder the last weights of every finished run in it, or without any run the files in it."""
     if not path.is_dir():
         return [path]
     runs = sorted(path.rglob(WEIGHTS))
+    unfinished = sorted(path.rglob(LAST))
+    if unfinished and not runs:
+        raise ConfigError(f"{path} holds no finished run; name {unfinished[0]} to evaluate one that is not")
     files = runs or sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if not files:
         raise ConfigError(f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})")
