@@ -7,16 +7,15 @@ from pathlib import Path
 import yaml
 
 from reproduction.rows import Row
+from training.continuation import differences
 from training.run_folder import CONFIG, WEIGHTS
 
-# Where, how fast and under which name: the rest is the recipe.
-_NOT_OF_THE_RECIPE = ("checkpoint", "logging", "row")
+# Where and how fast; the rest is the recipe.
 _OF_THE_MACHINE = {
-    "data": {"dir", "dataset", "download", "train_split", "val_split", "num_workers", "val_batch_size"},
-    "training": {
-        "seed", "max_batch_per_process", "precision", "channels_last", "compile", "gradient_checkpointing",
-        "deterministic", "device",
-    },
+    "data.dir", "data.dataset", "data.download", "data.train_split", "data.val_split", "data.num_workers",
+    "data.val_batch_size", "training.seed", "training.max_batch_per_process", "training.precision",
+    "training.channels_last", "training.compile", "training.gradient_checkpointing", "training.deterministic",
+    "training.device",
 }  # fmt: skip
 
 
@@ -50,13 +49,7 @@ class Run:
     def changed_keys(self) -> list[str]:
         """Keys of the recipe that the run was trained with other values of than its row has."""
         trained = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
-        return [
-            f"{section}.{key}"
-            for section, keys in self.row.config.model_dump(mode="json").items()
-            if section not in _NOT_OF_THE_RECIPE
-            for key, value in keys.items()
-            if key not in _OF_THE_MACHINE.get(section, ()) and trained.get(section, {}).get(key) != value
-        ]
+        return [key for key in differences(trained, self.row.config) if key not in _OF_THE_MACHINE]
 
     def arguments(self, overrides: Sequence[str] = ()) -> list[str]:
         """Of train.py: begins the run, or continues it where it stopped."""

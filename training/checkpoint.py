@@ -88,10 +88,7 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | P
     Raises:
         UserError: names or shapes differ, or it is a released file of another network.
     """
-    try:
-        load_exactly(network, weights, origin)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    _for_users(load_exactly, network, weights, origin)
 
 
 def _read_metadata(path: str | Path) -> dict[str, str]:
@@ -102,8 +99,8 @@ def _read_metadata(path: str | Path) -> dict[str, str]:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 
-def _for_users(read: Callable[..., Any], path: str | Path, **options: Any) -> Any:
+def _for_users(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
-        return read(path, **options)
+        return call(*arguments, **options)
     except ValueError as error:
         raise UserError(str(error)) from None

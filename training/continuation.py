@@ -18,6 +18,17 @@ _SAME_RUN = (
 _OF_NO_CONSEQUENCE = ("checkpoint", "logging", "row")
 
 
+def differences(saved: dict[str, dict[str, Any]], config: Config) -> dict[str, list[Any]]:
+    """Every key of consequence that differs from a saved configuration -> its values then and now."""
+    return {
+        f"{section}.{key}": [saved[section][key], value]
+        for section, keys in config.model_dump().items()
+        if section not in _OF_NO_CONSEQUENCE
+        for key, value in keys.items()
+        if key in saved.get(section, {}) and saved[section][key] != value
+    }
+
+
 def changes_since(saved: dict[str, dict[str, Any]], config: Config, origin: Path) -> dict[str, list[Any]]:
     """Every key that changed since the checkpoint -> its values then and now.
 
@@ -28,13 +39,7 @@ def changes_since(saved: dict[str, dict[str, Any]], config: Config, origin: Path
     Raises:
         ConfigError: a key changed without which it is not the same run.
     """
-    changes = {
-        f"{section}.{key}": [saved[section][key], value]
-        for section, keys in config.model_dump().items()
-        if section not in _OF_NO_CONSEQUENCE
-        for key, value in keys.items()
-        if key in saved.get(section, {}) and saved[section][key] != value
-    }
+    changes = differences(saved, config)
     for key, (before, now) in changes.items():
         if key in _SAME_RUN:
             raise ConfigError(

@@ -90,12 +90,13 @@ def evaluate(
     """
     network.eval()
     totals = torch.zeros(7, dtype=torch.float64, device=numerics.device)
+    chosen = None if outputs is None else torch.tensor(outputs, device=numerics.device)
     start = time.perf_counter()
     for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
         targets = targets.to(numerics.device, non_blocking=True)
         with numerics.autocast():
             logits = network(numerics.images(images))
-        totals += _count((logits if outputs is None else logits[:, outputs]).float(), targets)
+        totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
     processes.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()
     if int(count) != len(loader.dataset):
