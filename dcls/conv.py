@@ -16,6 +16,7 @@ from dcls.kept import KeptKernel, may_keep_kernels
 from dcls.kernel import construct_kernel
 from dcls.padding import padding_amounts
 from dcls.positions import PositionOwner, SharedPositions
+from dcls.torch_conv import convolve
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -215,7 +216,7 @@ class Dcls1d(DclsNd):
     """
 
     ndim = 1
-    _function = staticmethod(F.conv1d)
+    _function = staticmethod(convolve)
     _plain = nn.Conv1d
 
 
@@ -264,5 +265,5 @@ class Dcls3d(DclsNd):
     """
 
     ndim = 3
-    _function = staticmethod(F.conv3d)
+    _function = staticmethod(convolve)
     _plain = nn.Conv3d

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from dcls.interpolation import get_interpolation
 from dcls.kernel import axis_bounds
+from dcls.torch_conv import LOW_PRECISION
 
 INITIAL_POSITION_STD = 0.5
-_LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class PositionOwner(nn.Module):
@@ -58,7 +58,7 @@ class PositionOwner(nn.Module):
 
         def keep_precision(tensor: Tensor) -> Tensor:
             result = fn(tensor)
-            if id(tensor) in protected and result.dtype in _LOW_PRECISION:
+            if id(tensor) in protected and result.dtype in LOW_PRECISION:
                 return tensor.to(result.device)
             return result
 

@@ -5,12 +5,12 @@
 tested against reference.py.
 """
 
-import torch
 from torch import Tensor
 
 from dcls.depthwise.choice import BACKENDS, use_backend
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
 from dcls.depthwise.operator import convolve
+from dcls.torch_conv import computed_dtype
 
 __all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]
 
@@ -35,8 +35,8 @@ def depthwise_conv2d(
         ValueError: shapes, dtypes or devices disagree, the kernel is larger than the padded input, or the padding as
             large as the kernel.
     """
-    if input.device.type != "meta" and torch.is_autocast_enabled(input.device.type):  # meta has no autocast
-        dtype = torch.get_autocast_dtype(input.device.type)
+    dtype = computed_dtype(input)
+    if dtype != input.dtype:  # autocast
         input, kernel, bias = input.to(dtype), kernel.to(dtype), None if bias is None else bias.to(dtype)
     sides = Padding(*padding)
     _check(input, kernel, bias, sides)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dcls.depthwise import depthwise_conv2d
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
 from dcls.padding import padding_amounts
+from dcls.torch_conv import convolve
 
 
 def conv2d(
@@ -32,7 +33,7 @@ def conv2d(
         (top, bottom), (left, right) = padding_amounts(padding, size, dilation)
         if max(top, bottom) < size[0] and max(left, right) < size[1]:
             return depthwise_conv2d(input, weight, bias, (top, bottom, left, right))
-    return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    return convolve(input, weight, bias, stride, padding, dilation, groups)
 
 
 class FastConv2d(nn.Conv2d):
@@ -70,13 +71,18 @@ class FastConv2d(nn.Conv2d):
             self.padding = (rest.top, rest.left)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        is_traced = torch.jit.is_tracing() or isinstance(input, torch.fx.Proxy)  # type: ignore[attr-defined]
-        if not is_traced:
-            self._check_size((input.shape[-2], input.shape[-1]))
-        if is_traced or torch.compiler.is_exporting() or self.padding_mode != "zeros":
+        if isinstance(input, torch.fx.Proxy) or torch.compiler.is_exporting():
             result: Tensor = super()._conv_forward(input, weight, bias)
             return result
-        return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if not is_traced:
+            self._check_size((input.shape[-2], input.shape[-1]))
+        padding: str | tuple[int, ...] = self.padding
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            padding = (0, 0)
+        compute = convolve if is_traced else conv2d
+        return compute(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _check_size(self, size: tuple[int, int]) -> None:
         if size[0] > self.largest_input[0] or size[1] > self.largest_input[1]:
