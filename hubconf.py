@@ -1,6 +1,6 @@
 """Entry points of ``torch.hub``: every registered network, by its name.
 
-torch.hub.load(REPOSITORY, "convnext_tiny_dcls_gauss", pretrained=False)
+torch.hub.load(REPOSITORY, "convnext_tiny_dcls_gaussian", pretrained=False)
 """
 
 from functools import partial

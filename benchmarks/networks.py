@@ -47,7 +47,7 @@ def make_network(name: str, side: str, size: int = 23) -> nn.Module:
         return timm.create_model(name)
     if side == REFERENCE:
         return with_reference_layers(timm.create_model(name), NETWORKS[name], size)
-    return timm.create_model(f"{name}_dcls_gauss", dilated_kernel_size=size)
+    return timm.create_model(f"{name}_dcls_gaussian", dilated_kernel_size=size)
 
 
 def with_reference_layers(network: nn.Module, conv_name: str, size: int) -> nn.Module:

@@ -29,7 +29,7 @@ from training.network import create_network
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "imagenet"
-ROWS = ("convnext_tiny_dcls_bilinear", "convnext_tiny_dcls_gauss")
+ROWS = ("convnext_tiny_dcls_bilinear_unnormalized", "convnext_tiny_dcls_gaussian")
 STEPS = 5
 BATCH, IMAGE_SIZE, CLASSES = 2, 32, 10
 Batch = tuple[Tensor, Tensor]

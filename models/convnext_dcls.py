@@ -27,14 +27,16 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 
 
 _NAMES = (
-    "convnext_tiny_dcls_bilinear",
+    "convnext_tiny_dcls_bilinear_unnormalized",
     "convnext_tiny_dcls_triangle",
-    "convnext_tiny_dcls_gauss",
-    "convnext_small_dcls_bilinear",
-    "convnext_small_dcls_gauss",
-    "convnext_base_dcls_bilinear",
-    "convnext_base_dcls_gauss",
-    "convnext_atto_dcls_gauss",
+    "convnext_tiny_dcls_gaussian",
+    "convnext_small_dcls_bilinear_unnormalized",
+    "convnext_small_dcls_gaussian",
+    "convnext_base_dcls_bilinear_unnormalized",
+    "convnext_base_dcls_gaussian",
+    "convnext_atto_dcls_bilinear",
+    "convnext_atto_dcls_triangle",
+    "convnext_atto_dcls_gaussian",
 )
 
 default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
@@ -51,10 +53,10 @@ _ATTO = dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320), conv_mlp=True)
 
 
 @register_model
-def convnext_tiny_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_tiny_dcls_bilinear_unnormalized(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-T, 34 elements in 17x17, the bilinear interpolation of the first paper."""
     defaults = dict(CONVNEXT_TINY, dilated_kernel_size=17, kernel_count=34, interpolation="bilinear_unnormalized")
-    return _create("convnext_tiny_dcls_bilinear", pretrained, defaults, kwargs)
+    return _create("convnext_tiny_dcls_bilinear_unnormalized", pretrained, defaults, kwargs)
 
 
 @register_model
@@ -65,42 +67,56 @@ def convnext_tiny_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> Conv
 
 
 @register_model
-def convnext_tiny_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_tiny_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-T, 26 elements in 23x23, Gaussians of learned width: the paper's best row."""
     defaults = dict(CONVNEXT_TINY, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convnext_tiny_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convnext_tiny_dcls_gaussian", pretrained, defaults, kwargs)
 
 
 @register_model
-def convnext_small_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_small_dcls_bilinear_unnormalized(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-S, 40 elements in 17x17, the bilinear interpolation of the first paper."""
     defaults = dict(_SMALL, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear_unnormalized")
-    return _create("convnext_small_dcls_bilinear", pretrained, defaults, kwargs)
+    return _create("convnext_small_dcls_bilinear_unnormalized", pretrained, defaults, kwargs)
 
 
 @register_model
-def convnext_small_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_small_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-S, 26 elements in 23x23, Gaussians of learned width."""
     defaults = dict(_SMALL, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convnext_small_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convnext_small_dcls_gaussian", pretrained, defaults, kwargs)
 
 
 @register_model
-def convnext_base_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_base_dcls_bilinear_unnormalized(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-B, 40 elements in 17x17, the bilinear interpolation of the first paper."""
     defaults = dict(_BASE, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear_unnormalized")
-    return _create("convnext_base_dcls_bilinear", pretrained, defaults, kwargs)
+    return _create("convnext_base_dcls_bilinear_unnormalized", pretrained, defaults, kwargs)
 
 
 @register_model
-def convnext_base_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_base_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """ConvNeXt-B, 26 elements in 23x23, Gaussians of learned width."""
     defaults = dict(_BASE, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convnext_base_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convnext_base_dcls_gaussian", pretrained, defaults, kwargs)
 
 
 @register_model
-def convnext_atto_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+def convnext_atto_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """timm's ConvNeXt-Atto, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
+    defaults = dict(_ATTO, dilated_kernel_size=23, kernel_count=26, interpolation="bilinear")
+    return _create("convnext_atto_dcls_bilinear", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_atto_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
+    """timm's ConvNeXt-Atto, 26 elements in 23x23, triangles of learned width: for quick runs."""
+    defaults = dict(_ATTO, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
+    return _create("convnext_atto_dcls_triangle", pretrained, defaults, kwargs)
+
+
+@register_model
+def convnext_atto_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
     """timm's ConvNeXt-Atto, 26 elements in 23x23, Gaussians of learned width: for quick runs."""
     defaults = dict(_ATTO, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convnext_atto_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convnext_atto_dcls_gaussian", pretrained, defaults, kwargs)

@@ -36,9 +36,9 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 
 _NAMES = (
     "fastvit_sa24_dcls_bilinear",
-    "fastvit_sa24_dcls_gauss",
+    "fastvit_sa24_dcls_gaussian",
     "fastvit_sa36_dcls_bilinear",
-    "fastvit_sa36_dcls_gauss",
+    "fastvit_sa36_dcls_gaussian",
 )
 
 default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
@@ -52,7 +52,7 @@ _SA = dict(
 FASTVIT_SA24 = dict(_SA, layers=(4, 4, 12, 4))
 _SA36 = dict(_SA, layers=(6, 6, 18, 6))
 _BILINEAR = dict(dilated_kernel_size=17, kernel_count=34, interpolation="bilinear")
-_GAUSS = dict(dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
+_GAUSSIAN = dict(dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides: dict[str, Any]) -> FastVitDcls:
@@ -66,9 +66,9 @@ def fastvit_sa24_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> FastV
 
 
 @register_model
-def fastvit_sa24_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
+def fastvit_sa24_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
     """FastViT-SA24, 26 elements in 23x23, Gaussians of learned width."""
-    return _create("fastvit_sa24_dcls_gauss", pretrained, dict(FASTVIT_SA24, **_GAUSS), kwargs)
+    return _create("fastvit_sa24_dcls_gaussian", pretrained, dict(FASTVIT_SA24, **_GAUSSIAN), kwargs)
 
 
 @register_model
@@ -78,6 +78,6 @@ def fastvit_sa36_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> FastV
 
 
 @register_model
-def fastvit_sa36_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
+def fastvit_sa36_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
     """FastViT-SA36, 26 elements in 23x23, Gaussians of learned width."""
-    return _create("fastvit_sa36_dcls_gauss", pretrained, dict(_SA36, **_GAUSS), kwargs)
+    return _create("fastvit_sa36_dcls_gaussian", pretrained, dict(_SA36, **_GAUSSIAN), kwargs)

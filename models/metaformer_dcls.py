@@ -55,11 +55,13 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 _NAMES = (
     "convformer_s18_dcls_bilinear",
     "convformer_s18_dcls_triangle",
-    "convformer_s18_dcls_gauss",
+    "convformer_s18_dcls_gaussian",
     "convformer_xs12",
-    "convformer_xs12_dcls_gauss",
+    "convformer_xs12_dcls_bilinear",
+    "convformer_xs12_dcls_triangle",
+    "convformer_xs12_dcls_gaussian",
     "caformer_s18_dcls_bilinear",
-    "caformer_s18_dcls_gauss",
+    "caformer_s18_dcls_gaussian",
 )
 
 default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NAMES))
@@ -94,10 +96,10 @@ def convformer_s18_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> Met
 
 
 @register_model
-def convformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+def convformer_s18_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """ConvFormer-S18, 26 elements in 23x23, Gaussians of learned width."""
     defaults = dict(CONVFORMER_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convformer_s18_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convformer_s18_dcls_gaussian", pretrained, defaults, kwargs)
 
 
 @register_model
@@ -108,10 +110,24 @@ def convformer_xs12(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
 
 
 @register_model
-def convformer_xs12_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+def convformer_xs12_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+    """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
+    defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="bilinear")
+    return _create("convformer_xs12_dcls_bilinear", pretrained, defaults, kwargs)
+
+
+@register_model
+def convformer_xs12_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+    """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, triangles of learned width: for quick runs."""
+    defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
+    return _create("convformer_xs12_dcls_triangle", pretrained, defaults, kwargs)
+
+
+@register_model
+def convformer_xs12_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, Gaussians of learned width: for quick runs."""
     defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("convformer_xs12_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("convformer_xs12_dcls_gaussian", pretrained, defaults, kwargs)
 
 
 @register_model
@@ -122,7 +138,7 @@ def caformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaF
 
 
 @register_model
-def caformer_s18_dcls_gauss(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
+def caformer_s18_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
     """CAFormer-S18, 26 elements in 23x23, Gaussians of learned width; stages 3 and 4 attend."""
     defaults = dict(_CAFORMER, **_S18, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
-    return _create("caformer_s18_dcls_gauss", pretrained, defaults, kwargs)
+    return _create("caformer_s18_dcls_gaussian", pretrained, defaults, kwargs)

@@ -18,12 +18,12 @@ class ResNetDcls(DclsEverywhere, ResNet):
 
 _CFG = imagenet_cfg(crop_pct=0.875, interpolation="bilinear", first_conv="conv1", classifier="fc")
 
-default_cfgs = generate_default_cfgs(dict([describe("resnet50_dcls_bilinear", _CFG)]))
+default_cfgs = generate_default_cfgs(dict([describe("resnet50_dcls_bilinear_unnormalized", _CFG)]))
 
 
 @register_model
-def resnet50_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ResNetDcls:
+def resnet50_dcls_bilinear_unnormalized(pretrained: bool = False, **kwargs: Any) -> ResNetDcls:
     """ResNet-50, 5 elements in 7x7, the bilinear interpolation of the first paper."""
     kernels = dict(dilated_kernel_size=7, kernel_count=5, interpolation="bilinear_unnormalized")
     defaults = dict(block=Bottleneck, layers=(3, 4, 6, 3), feature_cfg={}, **kernels)
-    return build(ResNetDcls, "resnet50_dcls_bilinear", pretrained, **{**defaults, **kwargs})
+    return build(ResNetDcls, "resnet50_dcls_bilinear_unnormalized", pretrained, **{**defaults, **kwargs})

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turn a released checkpoint into this project's format, or list all known releases.
 
-    scripts/convert_checkpoint.py convnext_dcls_gauss_tiny_1k_224_ema.pth convnext_tiny_dcls_gauss.safetensors
+    scripts/convert_checkpoint.py convnext_dcls_gauss_tiny_1k_224_ema.pth convnext_tiny_dcls_gaussian.safetensors
     scripts/convert_checkpoint.py --list
 
 The layout is told from the file's keys and shapes. The result knows its network and preprocessing, and is what

@@ -59,7 +59,7 @@ def tiny_config(tmp_path: Path, image_folder: Path) -> Callable[..., Path]:
 
     def write(**sections: str) -> Path:
         parts = {
-            "model": "{name: convnext_atto_dcls_gauss, drop_path_rate: 0.0, options: {dims: [8, 8, 16, 16], "
+            "model": "{name: convnext_atto_dcls_gaussian, drop_path_rate: 0.0, options: {dims: [8, 8, 16, 16], "
             "depths: [1, 1, 1, 1], dilated_kernel_size: 5, kernel_count: 3}}",
             "data": f"{{dir: {image_folder}, image_size: 32, num_workers: 0}}",
             "augmentation": "{mixup: 0, cutmix: 0}",

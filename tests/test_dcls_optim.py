@@ -24,7 +24,7 @@ def test_each_parameter_is_in_one_group_positions_apart() -> None:
 
 
 def test_scale_multiplies_layer_decay() -> None:
-    model = timm.create_model("convnext_atto_dcls_gauss")
+    model = timm.create_model("convnext_atto_dcls_gaussian")
     base = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5)
     groups = dcls.param_groups(model, base, lr_scale=5.0)
     for index in range(4):

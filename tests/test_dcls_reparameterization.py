@@ -11,7 +11,7 @@ from torch import nn
 import dcls
 import models  # noqa: F401
 
-NETWORKS = ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"]
+NETWORKS = ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"]
 
 
 @pytest.fixture(params=NETWORKS)

@@ -125,7 +125,7 @@ def test_blocks_can_be_checkpointed_once_each_layer_builds_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, dims", [("convnext_atto_dcls_gauss", (8, 8, 16, 16)), ("convformer_xs12_dcls_gauss", (8, 8, 16, 16))]
+    "name, dims", [("convnext_atto_dcls_gaussian", (8, 8, 16, 16)), ("convformer_xs12_dcls_gaussian", (8, 8, 16, 16))]
 )
 def test_whole_networks_compile_and_export_in_one_graph(name, dims) -> None:
     network = timm.create_model(name, dims=dims, depths=(1, 2, 1, 1), num_classes=3)
@@ -174,7 +174,7 @@ def test_checkpointing_from_outside() -> None:
             torch.testing.assert_close(a.grad, b.grad)
 
 
-@pytest.mark.parametrize("name", ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"])
+@pytest.mark.parametrize("name", ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"])
 def test_a_checkpointing_stage_of_timm_builds_in_its_blocks(name) -> None:
     network = timm.create_model(name, dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
     twin = copy.deepcopy(network)

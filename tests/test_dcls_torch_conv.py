@@ -81,6 +81,10 @@ def test_a_traced_layer_returns() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_full_precision_is_pytorch_itself(dtype) -> None:
-    x, weight, bias = torch.randn(2, 4, 9, 9, dtype=dtype), torch.randn(4, 1, 3, 3, dtype=dtype), torch.randn(4).to(dtype)
+    x, weight, bias = (
+        torch.randn(2, 4, 9, 9, dtype=dtype),
+        torch.randn(4, 1, 3, 3, dtype=dtype),
+        torch.randn(4).to(dtype),
+    )
     expected = torch.nn.functional.conv2d(x, weight, bias, 2, 1, 1, 4)
     assert torch.equal(convolve(x, weight, bias, (2, 2), (1, 1), (1, 1), 4), expected)

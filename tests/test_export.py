@@ -14,7 +14,7 @@ from training.config import ModelConfig
 from training.network import create_network, describe_network, load_network
 
 OPTIONS = {
-    "convnext_tiny_dcls_gauss": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
+    "convnext_tiny_dcls_gaussian": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
     "fastvit_sa24_dcls_bilinear": {"layers": [1, 1, 1, 1], "embed_dims": [16, 16, 32, 64]},
 }
 
@@ -60,7 +60,7 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
 def test_torch_hub_builds_the_networks() -> None:
     network = torch.hub.load(
         str(REPOSITORY),
-        "convnext_atto_dcls_gauss",
+        "convnext_atto_dcls_gaussian",
         source="local",
         num_classes=3,
         dims=[8, 8, 8, 8],

@@ -18,41 +18,41 @@ import dcls
 import models
 
 PARAMETERS = {
-    "convnext_tiny_dcls_bilinear": 28_587_688,
+    "convnext_tiny_dcls_bilinear_unnormalized": 28_587_688,
     "convnext_tiny_dcls_triangle": 28_586_536,
-    "convnext_tiny_dcls_gauss": 28_586_536,
+    "convnext_tiny_dcls_gaussian": 28_586_536,
     "convformer_s18_dcls_bilinear": 26_848_432,
     "convformer_s18_dcls_triangle": 26_757_808,
-    "convformer_s18_dcls_gauss": 26_757_808,
-    "convnext_small_dcls_bilinear": 50_217_064,
-    "convnext_small_dcls_gauss": 50_062_120,
-    "convnext_base_dcls_bilinear": 88_582_632,
-    "convnext_base_dcls_gauss": 88_376_040,
+    "convformer_s18_dcls_gaussian": 26_757_808,
+    "convnext_small_dcls_bilinear_unnormalized": 50_217_064,
+    "convnext_small_dcls_gaussian": 50_062_120,
+    "convnext_base_dcls_bilinear_unnormalized": 88_582_632,
+    "convnext_base_dcls_gaussian": 88_376_040,
     "caformer_s18_dcls_bilinear": 26_350_488,
-    "caformer_s18_dcls_gauss": 26_355_096,
+    "caformer_s18_dcls_gaussian": 26_355_096,
     "fastvit_sa24_dcls_bilinear": 21_523_496,
-    "fastvit_sa24_dcls_gauss": 21_506_856,
+    "fastvit_sa24_dcls_gaussian": 21_506_856,
     "fastvit_sa36_dcls_bilinear": 31_452_584,
-    "fastvit_sa36_dcls_gauss": 31_412_392,
-    "resnet50_dcls_bilinear": 33_101_864,
+    "fastvit_sa36_dcls_gaussian": 31_412_392,
+    "resnet50_dcls_bilinear_unnormalized": 33_101_864,
     "convnext_tiny_dcls_audio": 28_221_263,
     "convformer_s18_dcls_audio": 25_781_207,
     "fastvit_sa24_dcls_audio": 21_016_655,
 }
-NARROW = ["convnext_atto_dcls_gauss", "convformer_xs12_dcls_gauss"]
+NARROW = ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"]
 DENSE = ["convformer_xs12"]  # baselines that timm lacks
 DCLS = sorted(set(models.NAMES) - set(DENSE))
 EXPECTED_KERNELS = {
-    "convnext_tiny_dcls_bilinear": (17, 34, "bilinear_unnormalized"),
+    "convnext_tiny_dcls_bilinear_unnormalized": (17, 34, "bilinear_unnormalized"),
     "convformer_s18_dcls_bilinear": (17, 40, "bilinear"),
     "convnext_tiny_dcls_triangle": (23, 26, "triangle"),
     "convformer_s18_dcls_triangle": (23, 26, "triangle"),
-    "convnext_small_dcls_bilinear": (17, 40, "bilinear_unnormalized"),
-    "convnext_base_dcls_bilinear": (17, 40, "bilinear_unnormalized"),
+    "convnext_small_dcls_bilinear_unnormalized": (17, 40, "bilinear_unnormalized"),
+    "convnext_base_dcls_bilinear_unnormalized": (17, 40, "bilinear_unnormalized"),
     "caformer_s18_dcls_bilinear": (17, 34, "bilinear"),
     "fastvit_sa24_dcls_bilinear": (17, 34, "bilinear"),
     "fastvit_sa36_dcls_bilinear": (17, 34, "bilinear"),
-    "resnet50_dcls_bilinear": (7, 5, "bilinear_unnormalized"),
+    "resnet50_dcls_bilinear_unnormalized": (7, 5, "bilinear_unnormalized"),
 }
 LAYERS = {
     "convnext_tiny": 18, "convnext_small": 36, "convnext_base": 36, "convnext_atto": 12, "convformer_s18": 18,
@@ -242,10 +242,10 @@ class TestWhatCreateModelOffers:
 
 
 def test_dense_stride_keeps_resolution() -> None:
-    model = timm.create_model("convnext_atto_dcls_gauss", output_stride=8, features_only=True)
+    model = timm.create_model("convnext_atto_dcls_gaussian", output_stride=8, features_only=True)
     assert [f.shape[-1] for f in model(torch.randn(1, 3, 64, 64))] == [16, 8, 8, 8]
 
 
 def test_unknown_interpolation_is_named() -> None:
     with pytest.raises(ValueError, match="unknown interpolation 'cubic'"):
-        timm.create_model("convnext_atto_dcls_gauss", interpolation="cubic")
+        timm.create_model("convnext_atto_dcls_gaussian", interpolation="cubic")

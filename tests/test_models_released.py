@@ -33,13 +33,13 @@ KEYS = {
     "audio_convnext_tiny_gauss": "convnext_tiny_dcls_audio",
     "caformer_s18_v1": "caformer_s18_dcls_bilinear",
     "convformer_s18_v1": "convformer_s18_dcls_bilinear",
-    "convnext_base_v0": "convnext_base_dcls_bilinear",
-    "convnext_small_v0": "convnext_small_dcls_bilinear",
-    "convnext_tiny_gauss": "convnext_tiny_dcls_gauss",
-    "convnext_tiny_v0": "convnext_tiny_dcls_bilinear",
+    "convnext_base_v0": "convnext_base_dcls_bilinear_unnormalized",
+    "convnext_small_v0": "convnext_small_dcls_bilinear_unnormalized",
+    "convnext_tiny_gauss": "convnext_tiny_dcls_gaussian",
+    "convnext_tiny_v0": "convnext_tiny_dcls_bilinear_unnormalized",
     "fastvit_sa24_v1": "fastvit_sa24_dcls_bilinear",
     "fastvit_sa36_v1": "fastvit_sa36_dcls_bilinear",
-    "resnet50_v0": "resnet50_dcls_bilinear",
+    "resnet50_v0": "resnet50_dcls_bilinear_unnormalized",
 }
 
 
@@ -119,7 +119,7 @@ def test_a_resnet_with_unshared_positions_equals_the_reference(tmp_path) -> None
         tmp_path / "r.pth.tar",
     )
     layout = recognise(read_released(tmp_path / "r.pth.tar"))
-    assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear", (1, 1, 1, 1))
+    assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear_unnormalized", (1, 1, 1, 1))
     ours = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     load_released(ours, tmp_path / "r.pth.tar")
     x = torch.randn(2, 3, 64, 64)
@@ -168,14 +168,15 @@ def test_another_network_or_interpolation_is_named(tmp_path) -> None:
     _, state = tiny_reference()
     torch.save({"model": state}, tmp_path / "file.pth")
     narrow = dict(layers=(1, 1, 1, 1), num_classes=5)
-    with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear; it does not fit a ConvNeXtDcls"):
-        load_released(timm.create_model("convnext_atto_dcls_gauss"), tmp_path / "file.pth")
+    with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear_unnormalized; it does not fit a ConvNeXtDcls"):
+        load_released(timm.create_model("convnext_atto_dcls_gaussian"), tmp_path / "file.pth")
     with pytest.raises(ValueError, match="bilinear_unnormalized.*the network's interpolation is gaussian"):
         load_released(
-            timm.create_model("resnet50_dcls_bilinear", interpolation="gaussian", **narrow), tmp_path / "file.pth"
+            timm.create_model("resnet50_dcls_bilinear_unnormalized", interpolation="gaussian", **narrow),
+            tmp_path / "file.pth",
         )
     with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 missing, such as fc.bias"):
-        network = timm.create_model("resnet50_dcls_bilinear", layers=(1, 1, 1, 1), num_classes=5)
+        network = timm.create_model("resnet50_dcls_bilinear_unnormalized", layers=(1, 1, 1, 1), num_classes=5)
         load_released(network, saved_without(state, "fc.bias", tmp_path))
 
 
@@ -185,7 +186,7 @@ def saved_without(state: dict, name: str, folder: Path) -> Path:
 
 
 def test_aliases_of_shared_positions_must_be_equal() -> None:
-    model = timm.create_model("convnext_tiny_dcls_gauss", depths=(2, 1, 1, 1), dims=(8, 8, 8, 8), num_classes=3)
+    model = timm.create_model("convnext_tiny_dcls_gaussian", depths=(2, 1, 1, 1), dims=(8, 8, 8, 8), num_classes=3)
     assert isinstance(model.stages[0].blocks[1].conv_dw, dcls.Dcls2d)
     state = released_names(model)
     assert to_network(state, model).keys() == model.state_dict().keys()
@@ -213,17 +214,17 @@ def released_names(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def test_a_file_is_loaded_without_a_name_and_converted(tmp_path) -> None:
-    source = timm.create_model("convnext_tiny_dcls_gauss", depths=(2, 1, 1, 1), dims=(8, 8, 16, 16), num_classes=3)
+    source = timm.create_model("convnext_tiny_dcls_gaussian", depths=(2, 1, 1, 1), dims=(8, 8, 16, 16), num_classes=3)
     released, converted = tmp_path / "released.pth.tar", tmp_path / "converted.safetensors"
     state = released_names(source.eval())
     weights = {"state_dict": {name: torch.zeros_like(value) for name, value in state.items()}, "state_dict_ema": state}
     torch.save({**weights, "args": argparse.Namespace(output=pathlib.PosixPath("/x"))}, released)
     result = run_script("scripts/convert_checkpoint.py", released, converted)
-    assert f"{released}: convnext_tiny_dcls_gauss, 3 classes, kernel_count 26, depths [2, 1, 1, 1]" in result.stdout
+    assert f"{released}: convnext_tiny_dcls_gaussian, 3 classes, kernel_count 26, depths [2, 1, 1, 1]" in result.stdout
     x = torch.randn(1, 3, 64, 64)
     for file in (released, converted):
         network, known = load_network(file)
-        assert known["name"] == "convnext_tiny_dcls_gauss" and torch.equal(network(x), source(x))
+        assert known["name"] == "convnext_tiny_dcls_gaussian" and torch.equal(network(x), source(x))
     assert known["preprocessing"]["crop_pct"] == 0.875
     refused = run_script("scripts/convert_checkpoint.py", tmp_path / "absent.pth", converted)
     assert refused.returncode == 1 and refused.stderr.startswith("error: no checkpoint file")
@@ -293,18 +294,18 @@ def test_a_damaged_download_is_thrown_away(zenodo, tmp_path) -> None:
 
 def test_pretrained_fetches_converts_and_loads(zenodo) -> None:
     sizes = dict(depths=(1, 1, 1, 1), dims=(8, 8, 8, 8))
-    source = timm.create_model("convnext_tiny_dcls_gauss", **sizes).eval()
+    source = timm.create_model("convnext_tiny_dcls_gaussian", **sizes).eval()
     file = io.BytesIO()
     torch.save({"model": released_names(source)}, file)
     zenodo.name, zenodo.content = "convnext_dcls_gauss_tiny_1k_224_ema.pth", file.getvalue()
     x = torch.randn(1, 3, 64, 64)
-    for name in ("convnext_tiny_dcls_gauss", "convnext_tiny_dcls_gauss.released"):
+    for name in ("convnext_tiny_dcls_gaussian", "convnext_tiny_dcls_gaussian.released"):
         model = timm.create_model(name, pretrained=True, **sizes).eval()
         assert torch.equal(model(x), source(x))
-    fewer = timm.create_model("convnext_tiny_dcls_gauss", pretrained=True, num_classes=3, in_chans=1, **sizes)
+    fewer = timm.create_model("convnext_tiny_dcls_gaussian", pretrained=True, num_classes=3, in_chans=1, **sizes)
     assert fewer.head.fc.out_features == 3
     assert torch.equal(fewer.stages[2].shared.positions, source.stages[2].shared.positions)
-    assert timm.models.is_model_pretrained("convnext_tiny_dcls_gauss")
+    assert timm.models.is_model_pretrained("convnext_tiny_dcls_gaussian")
 
 
 def test_every_release_belongs_to_a_registered_network() -> None:

@@ -37,9 +37,9 @@ def metaformer_rate(update: int) -> float:
 @pytest.mark.parametrize(
     "row, formula, epochs",
     [
-        ("convnext_tiny_dcls_gauss", convnext_rate, 300),
-        ("convnext_tiny_dcls_bilinear", convnext_rate, 300),
-        ("convformer_s18_dcls_gauss", metaformer_rate, 310),
+        ("convnext_tiny_dcls_gaussian", convnext_rate, 300),
+        ("convnext_tiny_dcls_bilinear_unnormalized", convnext_rate, 300),
+        ("convformer_s18_dcls_gaussian", metaformer_rate, 310),
     ],
 )
 def test_learning_rate_of_every_group_at_every_update(row: str, formula: Callable[[int], float], epochs: int) -> None:
@@ -59,7 +59,7 @@ def test_learning_rate_of_every_group_at_every_update(row: str, formula: Callabl
             scheduler.step((update + 1) // UPDATES_PER_EPOCH)
 
 
-@pytest.mark.parametrize("row", ["convnext_tiny_dcls_bilinear", "convnext_tiny_dcls_gauss"])
+@pytest.mark.parametrize("row", ["convnext_tiny_dcls_bilinear_unnormalized", "convnext_tiny_dcls_gaussian"])
 def test_five_steps_equal_the_reference_package_with_plain_adamw(row: str) -> None:
     assert largest_difference(row, dims=(8, 16, 16, 16), depths=(2, 1, 2, 1)) < 1e-11
 
@@ -73,7 +73,7 @@ def test_clamping_and_repulsion_where_the_sources_have_them() -> None:
 
 
 def test_the_penalty_begins_at_its_epoch() -> None:
-    network = timm.create_model("convnext_atto_dcls_gauss", dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
-    config = load_config(IMAGENET / "convnext_tiny_dcls_bilinear.yaml").optimizer
+    network = timm.create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
+    config = load_config(IMAGENET / "convnext_tiny_dcls_bilinear_unnormalized.yaml").optimizer
     penalty = make_penalty(config, network)
     assert penalty is not None and penalty(20) == 0 and 0 < penalty(21) <= 1 and penalty(299) == penalty(21)

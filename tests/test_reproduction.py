@@ -19,7 +19,7 @@ from reproduction.runs import Run, plan_runs
 from training.config_file import dump_config, load_config
 from training.errors import UserError
 
-ROWS = ["small/fashion_convnext_dense", "small/fashion_convnext_gauss"]
+ROWS = ["small/fashion_convnext_dense", "small/fashion_convnext_gaussian"]
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def test_list_shows_every_row_with_its_published_number() -> None:
     output = run_script("scripts/reproduce.py", "list").stdout
     lines = {row[0]: row[3:] for row in table_rows(output)}
     assert len(lines) == len(all_rows()) == 17 + 16
-    assert lines["imagenet/convnext_tiny_dcls_gauss"] == [
+    assert lines["imagenet/convnext_tiny_dcls_gaussian"] == [
         "28,586,536", "300", "82.6", "arXiv:2306.00817; size and count are those of the released file"
     ]  # fmt: skip
-    assert lines["imagenet/convformer_s18_dcls_gauss"][2:] == ["-", "not found"]
+    assert lines["imagenet/convformer_s18_dcls_gaussian"][2:] == ["-", "not found"]
 
 
 def test_rows_are_found_by_name_and_pattern() -> None:
@@ -57,7 +57,7 @@ def test_a_launch_trains_what_is_not_finished_and_collect_makes_the_table(tiny_o
 
     first = run_script("scripts/reproduce.py", *launch, "schedule.epochs=1")
     assert first.returncode == 0, first.stdout + first.stderr
-    unfinished = runs / "small" / "fashion_convnext_gauss-seed1"
+    unfinished = runs / "small" / "fashion_convnext_gaussian-seed1"
     (unfinished / "model.safetensors").unlink()  # as if the run had been cut off after its first epoch
     second = run_script("scripts/reproduce.py", *launch, "schedule.epochs=2")
     assert second.returncode == 0, second.stdout + second.stderr
@@ -82,7 +82,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_
     )
     assert result.returncode == 1
     assert "fashion_convnext_dense-seed0: failed after" in result.stdout and "last.pt" in result.stdout
-    assert "fashion_convnext_gauss-seed0: done in" in result.stdout
+    assert "fashion_convnext_gaussian-seed0: done in" in result.stdout
     assert result.stderr.startswith("error: failed: ") and "the same command continues them" in result.stderr
 
 
@@ -133,12 +133,12 @@ def test_seeds_are_paired_and_settings_pooled(tmp_path) -> None:
     for seed in range(2):
         for setting in ("fashion_convnext", "cifar10_convnext"):
             finished_run(tmp_path, f"{setting}_dense", seed, 60.0)
-    finished_run(tmp_path, "fashion_convnext_gauss", 1, 61.0)
-    finished_run(tmp_path, "fashion_convnext_gauss", 5, 80.0)  # without a partner
-    finished_run(tmp_path, "cifar10_convnext_gauss", 0, 63.0)
+    finished_run(tmp_path, "fashion_convnext_gaussian", 1, 61.0)
+    finished_run(tmp_path, "fashion_convnext_gaussian", 5, 80.0)  # without a partner
+    finished_run(tmp_path, "cifar10_convnext_gaussian", 0, 63.0)
     table = one_table(tmp_path, "small/*")
     assert table.comparisons_by_variant()["gaussian"].differences == [3.0, 1.0]
-    finished_run(tmp_path, "cifar10_convnext_gauss", 1, 60.0)
+    finished_run(tmp_path, "cifar10_convnext_gaussian", 1, 60.0)
     pooled = one_table(tmp_path, "small/*").comparisons_by_variant()["gaussian"]
     assert pooled.differences == [1.5, 1.0], "one of each setting"
 
@@ -161,8 +161,8 @@ def test_another_recipe_than_the_rows_is_told(tmp_path) -> None:
 
 
 def test_averaged_weights_count_where_a_run_has_them_and_published_numbers_stand_beside(tmp_path) -> None:
-    finished_run(tmp_path, "imagenet/convnext_tiny_dcls_gauss", 0, 70.0, ema=82.0)
-    table = one_table(tmp_path, "imagenet/convnext_tiny", "imagenet/convnext_tiny_dcls_gauss")
+    finished_run(tmp_path, "imagenet/convnext_tiny_dcls_gaussian", 0, 70.0, ema=82.0)
+    table = one_table(tmp_path, "imagenet/convnext_tiny", "imagenet/convnext_tiny_dcls_gaussian")
     missing, ours = table.cells()
     assert (missing["seeds"], missing["top-1"], missing["published top-1"]) == ("missing", "-", "82.1")
     assert (ours["top-1"], ours["top-5"], ours["published top-1"]) == ("82.00", "98.00", "82.6")

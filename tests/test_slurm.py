@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from processes import run_script, table_rows
 from safetensors.torch import load_file
 
-ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gauss"
+ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gaussian"
 # The quickstart's network and data, two epochs.
 QUICKSTART = [
     "--config=configs/quickstart.yaml", "schedule.epochs=1", "schedule.warmup_epochs=1", "data.num_workers=0",

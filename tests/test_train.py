@@ -173,9 +173,7 @@ def test_two_runs_are_not_mixed_in_one_folder(tiny_config, tmp_path, capsys) -> 
 
 def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     augmentation = "{}"  # all of the recipe's: the batches of 6 are the same, whichever process has them
-    model = (
-        "{name: convnext_atto_dcls_gauss, drop_path_rate: 0.3, options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}}"
-    )
+    model = "{name: convnext_atto_dcls_gaussian, drop_path_rate: 0.3, options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}}"
     training = "{batch_size: 24, max_batch_per_process: 6, ema_decay: 0.9, device: cpu}"
     config = tiny_config(augmentation=augmentation, model=model, training=training)
     for processes in (1, 2):
@@ -234,7 +232,7 @@ def test_deterministic_runs_are_equal_to_the_bit(tiny_config, tmp_path) -> None:
         ["training.channels_last=false", "optimizer.clip_grad=0.1", "optimizer.clip_mode=agc"],
         ["optimizer.name=lamb", "optimizer.layer_decay=0.8", "optimizer.clamp_positions=true"],
         ["augmentation.mixup=0.8", "augmentation.cutmix=1.0", "model.drop_path_rate=0.3"],
-        ["model.name=convformer_xs12_dcls_gauss", "model.options={dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}"],
+        ["model.name=convformer_xs12_dcls_gaussian", "model.options={dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}"],
         ["model.name=resnet18", "model.options={}", "optimizer.name=sgd"],
         ["training.compile=true"],
     ],
@@ -242,7 +240,7 @@ def test_deterministic_runs_are_equal_to_the_bit(tiny_config, tmp_path) -> None:
 )
 def test_options_of_training_run(tiny_config, tmp_path, overrides) -> None:
     overrides = ["model.options={dims: [8, 8, 16, 16], depths: [1, 1, 1, 1], dilated_kernel_size: 5, kernel_count: 3}", *overrides]  # fmt: skip
-    sections = dict(model="{name: convnext_atto_dcls_gauss}", schedule="{epochs: 1, warmup_epochs: 0}")
+    sections = dict(model="{name: convnext_atto_dcls_gaussian}", schedule="{epochs: 1, warmup_epochs: 0}")
     train.main(["--config", str(tiny_config(**sections)), *overrides])
     (row,) = rows(tmp_path / "output" / "tiny")
     assert all(math.isfinite(float(value)) for value in row.values())
@@ -265,12 +263,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny_conf
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        (["model.name=convnext_tiny_dcls_gaus"], "error: model.name: no architecture 'convnext_tiny_dcls_gaus'.*did you mean convnext_tiny_dcls_gauss"),
+        (["model.name=convnext_tiny_dcls_gaus"], "error: model.name: no architecture 'convnext_tiny_dcls_gaus'.*did you mean convnext_tiny_dcls_gaussian"),
         (["model.options.drop_rate=0.3"], "error: command line: model.options.drop_rate: set model.drop_rate"),
         (["optimizer.options.speed=3"], "error: optimizer.options: adamw cannot be built: .*speed"),
-        (["model.options.kernel_cuont=3"], "error: model.options.kernel_cuont: convnext_atto_dcls_gauss takes no such option"),
+        (["model.options.kernel_cuont=3"], "error: model.options.kernel_cuont: convnext_atto_dcls_gaussian takes no such option"),
         (["model.options.interpolation=cubic"], "error: model.options: .*unknown interpolation 'cubic'"),
-        (["model.pretrained=true"], "error: model.pretrained: there are no pretrained weights for convnext_atto_dcls_gauss"),
+        (["model.pretrained=true"], "error: model.pretrained: there are no pretrained weights for convnext_atto_dcls_gaussian"),
         (["model.initial_checkpoint=nowhere.pt"], "error: no checkpoint file nowhere.pt"),
         (["model.num_classes=5"], "error: model.num_classes: 5, but the data set has 3 classes"),
         (["data.dir=nowhere"], "error: data.dir: no folder nowhere/train in /"),

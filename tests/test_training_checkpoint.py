@@ -26,7 +26,7 @@ SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
 @pytest.fixture
 def network() -> nn.Module:
-    return timm.create_model("convnext_atto_dcls_gauss", **SMALL)
+    return timm.create_model("convnext_atto_dcls_gaussian", **SMALL)
 
 
 def assert_equal_weights(weights, network) -> None:
@@ -60,7 +60,7 @@ def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
 
 
 def test_averaged_weights_are_taken_where_there_are_any(network, tmp_path) -> None:
-    averaged = timm.create_model("convnext_atto_dcls_gauss", **SMALL)
+    averaged = timm.create_model("convnext_atto_dcls_gaussian", **SMALL)
     save_checkpoint(tmp_path / "a.pt", {"state_dict": network.state_dict(), "state_dict_ema": averaged.state_dict()})
     assert_equal_weights(read_weights(tmp_path / "a.pt"), averaged)
     assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=False), network)

@@ -4,7 +4,7 @@ from training.config import Config, describe_keys
 from training.config_file import dump_config, load_config, valid_keys
 from training.errors import ConfigError
 
-MINIMAL = "model: {name: convnext_tiny_dcls_gauss}\ndata: {dir: /images}\n"
+MINIMAL = "model: {name: convnext_tiny_dcls_gaussian}\ndata: {dir: /images}\n"
 
 
 @pytest.fixture

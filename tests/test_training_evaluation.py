@@ -39,7 +39,7 @@ def test_scores_are_those_of_all_images_together(num_classes) -> None:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_is_close(precision) -> None:
-    network = timm.create_model("convnext_atto_dcls_gauss", num_classes=10).eval()
+    network = timm.create_model("convnext_atto_dcls_gaussian", num_classes=10).eval()
     loader = DataLoader(TensorDataset(torch.randn(4, 3, 64, 64), torch.randint(10, (4,))), batch_size=4)
     exact = evaluate(network, loader, ALONE, Numerics(ALONE.device))
     close = evaluate(network, loader, ALONE, Numerics(ALONE.device, precision))
@@ -54,8 +54,8 @@ def test_multiply_adds_of_known_networks() -> None:
     dense = timm.create_model("convnext_tiny")
     assert count_multiply_adds(dense, (3, 224, 224)) == pytest.approx(4.47e9, rel=0.01)
     assert dense.stem[0].weight.device.type == "cpu"
-    gauss = timm.create_model("convnext_tiny_dcls_gauss")
+    gaussian = timm.create_model("convnext_tiny_dcls_gaussian")
     pixels = [3 * 96 * 56**2, 3 * 192 * 28**2, 9 * 384 * 14**2, 3 * 768 * 7**2]
     kernels = [23**2, 23**2, 23**2, 13**2]  # on a map of 7x7 the outer rows and columns of 23x23 meet nothing
     extra = sum(p * (k - 7**2) for p, k in zip(pixels, kernels, strict=True))
-    assert count_multiply_adds(gauss, (3, 224, 224)) - count_multiply_adds(dense, (3, 224, 224)) == extra
+    assert count_multiply_adds(gaussian, (3, 224, 224)) - count_multiply_adds(dense, (3, 224, 224)) == extra

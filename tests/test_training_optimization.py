@@ -12,7 +12,7 @@ from training.optimization import make_optimizer, make_scheduler
 
 @pytest.fixture(scope="module")
 def network():
-    return timm.create_model("convnext_atto_dcls_gauss", dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
+    return timm.create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
 
 def is_position(network, parameter) -> bool:

@@ -45,7 +45,7 @@ def test_a_checkpoint_of_a_run_gives_the_figures_of_its_training(run, image_fold
             assert figures["loss"] == pytest.approx(float(recorded[f"{prefix}_loss"]), rel=1e-5)
             assert figures["top1"] == pytest.approx(float(recorded[f"{prefix}_top1"]))
             assert (figures["num_images"], figures["image_size"]) == (15, 32)
-            assert figures["model"] == "convnext_atto_dcls_gauss"
+            assert figures["model"] == "convnext_atto_dcls_gaussian"
 
 
 def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) -> None:
@@ -67,7 +67,7 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
     "arguments, message",
     [
         (["--model", "convnext_tiny_dcls_gaus"], "--model: no architecture 'convnext_tiny_dcls_gaus'"),
-        (["--model", "convnext_atto_dcls_gauss", "--pretrained"], "there are no pretrained weights"),
+        (["--model", "convnext_atto_dcls_gaussian", "--pretrained"], "there are no pretrained weights"),
         (["--model", "resnet18"], "the data set has 3 classes and the network 1000 outputs; .*--option num_classes=3"),
         (["--model", "resnet18", "--split", "."], "is not a split: .*name the folder that holds the class folders .--split."),
         (["--model", "resnet18", "--split", "test"], "--data-dir: no folder .*/test"),
@@ -99,7 +99,7 @@ def test_mistakes_end_with_one_message(image_folder, tmp_path, monkeypatch, caps
 def test_a_checkpoint_of_another_model_is_refused(run, image_folder, capsys) -> None:
     with pytest.raises(SystemExit):
         validate.main(["--model", "resnet18", "--checkpoint", str(run / "last.pt"), "--data-dir", str(image_folder)])
-    assert "holds weights of convnext_atto_dcls_gauss, not of resnet18" in capsys.readouterr().err
+    assert "holds weights of convnext_atto_dcls_gaussian, not of resnet18" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,10 @@ def json_lines(text: str) -> list[dict]:
 
 def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
     names = [candidate.model for candidate in list_candidates(["resnet18", "convnext_tiny_dcls_*"], [], False)]
-    assert names == ["resnet18", *[f"convnext_tiny_dcls_{kind}" for kind in ("audio", "bilinear", "gauss", "triangle")]]
+    kinds = ("audio", "bilinear_unnormalized", "gaussian", "triangle")
+    assert names == ["resnet18", *[f"convnext_tiny_dcls_{kind}" for kind in kinds]]
     tagged = list_candidates(["convnext_tiny_dcls_*"], [], True)
-    assert [c.model for c in tagged] == [f"convnext_tiny_dcls_{k}.released" for k in ("audio", "bilinear", "gauss")]
+    assert [c.model for c in tagged] == [f"convnext_tiny_dcls_{kind}.released" for kind in kinds[:3]]
     for name in ("small/b-seed0", "small/a-seed1", "small/unfinished"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("small/b-seed0/model.safetensors", "small/a-seed1/model.safetensors", "small/unfinished/last.pt"):
@@ -86,7 +87,7 @@ def test_a_folder_of_runs_and_a_broken_file_become_one_table(tiny_config, image_
     assert [line["weights"] for line in lines] == weights
     table = [line.split("|")[1:3] for line in results[0].read_text().splitlines()]
     assert [[cell.strip() for cell in row] for row in table] == [
-        ["model", "weights"], table[1], *[["convnext_atto_dcls_gauss", path] for path in weights]
+        ["model", "weights"], table[1], *[["convnext_atto_dcls_gaussian", path] for path in weights]
     ]  # fmt: skip
     assert results[0].read_text().strip() in printed.out
     assert json.loads(results[2].read_text()) == lines
@@ -102,7 +103,7 @@ def test_several_processes_write_one_table(image_folder, tmp_path) -> None:
     assert "error: 1 of 3 were not evaluated: --model: no architecture" in result.stderr
     assert json.loads(results.read_text()) == json_lines(result.stdout)
     lines = [(line["model"], line["num_images"]) for line in json_lines(result.stdout)]
-    assert lines == [("resnet10t", 15), ("convnext_atto_dcls_gauss", 15)]
+    assert lines == [("resnet10t", 15), ("convnext_atto_dcls_gaussian", 15)]
 
 
 FAILING_ELSEWHERE = """

@@ -52,7 +52,7 @@ class Layout:
         size = sizes.get((self.depths, self.dims), next(iter(sizes.values())))
         if self.attends and self.family == "MetaFormer":
             size = size.replace("convformer", "caformer")
-        kind = "audio" if self.is_audio else "gauss" if self.has_spread else "bilinear"
+        kind = "audio" if self.is_audio else "gaussian" if self.has_spread else self.interpolation
         return f"{size}_dcls_{kind}"
 
     @property

@@ -32,18 +32,30 @@ class Release:
 
 RELEASES = (
     Release(
-        7112021, "convnext_dcls_tiny_1k_224_ema.pth", "convnext_tiny_dcls_bilinear", "82.5 % top-1", CONVNEXT_SOURCE
+        7112021,
+        "convnext_dcls_tiny_1k_224_ema.pth",
+        "convnext_tiny_dcls_bilinear_unnormalized",
+        "82.5 % top-1",
+        CONVNEXT_SOURCE,
     ),
     Release(
-        7112021, "convnext_dcls_small_1k_224_ema.pth", "convnext_small_dcls_bilinear", "83.7 % top-1", CONVNEXT_SOURCE
+        7112021,
+        "convnext_dcls_small_1k_224_ema.pth",
+        "convnext_small_dcls_bilinear_unnormalized",
+        "83.7 % top-1",
+        CONVNEXT_SOURCE,
     ),
     Release(
-        7112021, "convnext_dcls_base_1k_224_ema.pth", "convnext_base_dcls_bilinear", "84.1 % top-1", CONVNEXT_SOURCE
+        7112021,
+        "convnext_dcls_base_1k_224_ema.pth",
+        "convnext_base_dcls_bilinear_unnormalized",
+        "84.1 % top-1",
+        CONVNEXT_SOURCE,
     ),
     Release(
         8029747,
         "convnext_dcls_gauss_tiny_1k_224_ema.pth",
-        "convnext_tiny_dcls_gauss",
+        "convnext_tiny_dcls_gaussian",
         "82.60 % top-1",
         "arXiv:2306.00817",
     ),
@@ -51,7 +63,7 @@ RELEASES = (
     Release(8370737, "caformer_s18_v1_17lim_34el_seed0.pth.tar", "caformer_s18_dcls_bilinear"),
     Release(8370737, "fastvit_sa24_v1_17lim_34el_seed0.pth.tar", "fastvit_sa24_dcls_bilinear"),
     Release(8370737, "fastvit_sa36_v1_17lim_34el_seed0.pth.tar", "fastvit_sa36_dcls_bilinear"),
-    Release(8373830, "resnet_dcls_kernel_5_model_best.pth.tar", "resnet50_dcls_bilinear"),
+    Release(8373830, "resnet_dcls_kernel_5_model_best.pth.tar", "resnet50_dcls_bilinear_unnormalized"),
     Release(8370979, "convnext_dcls_audio_tiny.pth", "convnext_tiny_dcls_audio", "45.52 ± .05 mAP", AUDIO_SOURCE),
     Release(8370979, "convformer_dcls_audio_s18.pth", "convformer_s18_dcls_audio", "43.68 ± .02 mAP", AUDIO_SOURCE),
     Release(8370979, "fastvit_dcls_audio_sa24.pth", "fastvit_sa24_dcls_audio", "44.4 ± .07 mAP", AUDIO_SOURCE),
