@@ -46,16 +46,16 @@ class DclsNd(PositionOwner):
         out_channels: int,
         kernel_count: int,
         dilated_kernel_size: int | Sequence[int],
+        *,
         stride: int | Sequence[int] = 1,
         padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         interpolation: str = "gaussian",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        *,
-        dilation: int | Sequence[int] = 1,
     ) -> None:
         super().__init__(self._per_axis("dilated_kernel_size", dilated_kernel_size), interpolation)
         self.in_channels = in_channels
@@ -203,7 +203,8 @@ class DclsNd(PositionOwner):
 
 
 class Dcls1d(DclsNd):
-    """1-D convolution with learnable element positions; arguments as ``nn.Conv1d`` but for the kernel.
+    """1-D convolution with learnable element positions; arguments as ``nn.Conv1d`` but for the kernel, and
+    by name after the fourth.
 
     Args:
         kernel_count: Number of learned elements (N).

@@ -150,3 +150,8 @@ def test_repr_names_what_differs_from_the_defaults() -> None:
         "Dcls2d(4, 8, kernel_count=3, dilated_kernel_size=(5, 7), interpolation='gaussian', stride=(2, 2), groups=4, "
         "bias=False)"
     )
+
+
+def test_a_call_in_the_order_of_nn_conv2d_is_an_error() -> None:
+    with pytest.raises(TypeError, match="positional arguments"):
+        dcls.Dcls2d(96, 96, 26, 23, 1, 11, 1, 96)  # would be a dense layer with 96 times the weights

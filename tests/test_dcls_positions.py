@@ -60,7 +60,10 @@ def test_safetensors_after_channels_last(tmp_path) -> None:
     other = SharedPair()
     load_model(other, str(tmp_path / "pair.safetensors"))
     x = torch.randn(1, 4, 9, 9)
-    assert torch.equal(other(x), model(x))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+    # The two memory formats of the weights may be summed in another order.
+    torch.testing.assert_close(other(x), model(x))
 
 
 @pytest.mark.parametrize("cast", ["half", "bfloat16", "double", "float"])
