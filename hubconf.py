@@ -1,4 +1,4 @@
-"""Entry points of ``torch.hub``: every registered network, by its name.
+"""Entry points of ``torch.hub``: every registered model, by its name.
 
 torch.hub.load(REPOSITORY, "convnext_tiny_dcls_gaussian", pretrained=False)
 """

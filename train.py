@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a network on images: alone, or in several processes under torchrun."""
+"""Train a model on images: alone, or in several processes under torchrun."""
 
 import argparse
 import math
@@ -36,7 +36,7 @@ from training.distributed import Processes, join_processes, leave_processes
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
-from training.network import check_input_size, describe_network, make_network
+from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 from training.randomness import seed_generators
 from training.report import Report
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def prepare(config: Config, folder: Path, processes: Processes) -> Run:
-    """Build data, network, optimizer and recipe.
+    """Build data, model, optimizer and recipe.
 
     Raises:
         UserError: something in the configuration, the data or the machine is wrong.
@@ -92,16 +92,16 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, processes.world_size)
     train_set, val_set = open_splits(config, batches, processes)
     num_classes = count_classes(train_set, val_set, config.model.num_classes)
-    network = make_network(config.model, num_classes)
-    image = preprocessing(config.data, network)
-    check_input_size(network, image["input_size"])
+    model = make_model(config.model, num_classes)
+    image = preprocessing(config.data, model)
+    check_input_size(model, image["input_size"])
     train_loader = training_loader(
         train_set, config.data, config.augmentation, image, batches, processes, config.training.seed
     )
     recipe = Recipe(
         loss=make_loss(config.augmentation),
         mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
-        penalty=make_penalty(config.optimizer, network),
+        penalty=make_penalty(config.optimizer, model),
         numerics=Numerics(processes.device, config.training.precision, config.training.channels_last),
         accumulation=batches.accumulation,
         clip_grad=config.optimizer.clip_grad,
@@ -109,7 +109,7 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
         num_classes=num_classes,
         seed=config.training.seed,
     )
-    state, epochs = make_state(config, network, recipe, processes, len(train_loader) // batches.accumulation)
+    state, epochs = make_state(config, model, recipe, processes, len(train_loader) // batches.accumulation)
     return Run(
         folder=folder,
         processes=processes,
@@ -118,7 +118,7 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
         recipe=recipe,
         state=state,
         epochs=epochs,
-        description=describe_network(config.model, num_classes, image),
+        description=describe_model(config.model, num_classes, image),
         config=config,
     )
 
@@ -134,30 +134,30 @@ def open_splits(config: Config, batches: BatchPlan, processes: Processes) -> tup
 
 
 def make_state(
-    config: Config, network: nn.Module, recipe: Recipe, processes: Processes, updates_per_epoch: int
+    config: Config, model: nn.Module, recipe: Recipe, processes: Processes, updates_per_epoch: int
 ) -> tuple[TrainState, int]:
-    """Network on its device, averaged weights, optimizer and schedule; and the number of epochs."""
+    """Model on its device, averaged weights, optimizer and schedule; and the number of epochs."""
     training, device = config.training, processes.device
-    network.to(device=device, memory_format=recipe.numerics.memory_format)
+    model.to(device=device, memory_format=recipe.numerics.memory_format)
     if training.gradient_checkpointing:
-        network.set_grad_checkpointing()
-    optimizer = make_optimizer(config.optimizer, network)
+        model.set_grad_checkpointing()
+    optimizer = make_optimizer(config.optimizer, model)
     scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
-    ema = None if training.ema_decay is None else ModelEmaV3(network, decay=training.ema_decay)
+    ema = None if training.ema_decay is None else ModelEmaV3(model, decay=training.ema_decay)
     if training.compile:
-        network.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
-    forward = network
+        model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
+    forward = model
     if processes.world_size > 1:
-        forward = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        forward = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
-    return TrainState(network, forward, ema, optimizer, scheduler, scaler), epochs
+    return TrainState(model, forward, ema, optimizer, scheduler, scaler), epochs
 
 
 def resume(run: Run, checkpoint: Path) -> None:
     """Continue from a checkpoint; one of another folder starts a new record of the best there.
 
     Raises:
-        UserError: the file cannot be read, or belongs to another run, network or optimizer.
+        UserError: the file cannot be read, or belongs to another run, model or optimizer.
     """
     content = read_checkpoint(checkpoint)
     run.changes = changes_since(content["config"], run.config, checkpoint)
@@ -198,7 +198,7 @@ def fit(run: Run) -> None:
         return
     if processes.is_first:
         input_size = tuple(run.description["preprocessing"]["input_size"])
-        write_run_facts(run.folder, run.config, processes, describe_size(state.network, input_size))
+        write_run_facts(run.folder, run.config, processes, describe_size(state.model, input_size))
     updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
     report = Report(run.folder, run.config, processes, updates_per_epoch, state.epoch)
     if state.epoch > 0:
@@ -207,7 +207,7 @@ def fit(run: Run) -> None:
         while state.epoch < run.epochs:
             train_one(run, report)
         if processes.is_first:
-            averaged = state.ema.module if state.ema is not None else state.network
+            averaged = state.ema.module if state.ema is not None else state.model
             save_weights(run.folder / WEIGHTS, averaged, run.description)
             report.say(f"finished: {outcome(run)}")
     finally:
@@ -242,7 +242,7 @@ def train_one(run: Run, report: Report) -> None:
     except NonFiniteLossError as error:
         last = run.folder / LAST
         raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
-    report.epoch(row, state.network, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
+    report.epoch(row, state.model, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
 
 
@@ -253,12 +253,12 @@ def validation_scores(run: Run) -> dict[str, float]:
         NonFiniteLossError: one of the losses is infinite or not a number.
     """
     result: dict[str, float] = {}
-    for prefix, network in (("val", run.state.network), ("ema", run.state.ema and run.state.ema.module)):
-        if network is None:
+    for prefix, model in (("val", run.state.model), ("ema", run.state.ema and run.state.ema.module)):
+        if model is None:
             continue
         if run.processes.world_size > 1:
-            distribute_bn(network, run.processes.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(network, run.val_loader, run.processes, run.recipe.numerics)
+            distribute_bn(model, run.processes.world_size, reduce=True)  # or each process would evaluate another one
+        scores = evaluate(model, run.val_loader, run.processes, run.recipe.numerics)
         if not math.isfinite(scores.loss):
             raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}

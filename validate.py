@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Evaluate networks on a folder of images: checkpoints, folders of runs, released files, timm's pretrained weights.
+"""Evaluate models on a folder of images: checkpoints, folders of runs, released files, timm's pretrained weights.
 
-Networks are named, or picked by a wildcard in quotes ('convnext_tiny*'); a folder of runs stands for the last weights
+Models are named, or picked by a wildcard in quotes ('convnext_tiny*'); a folder of runs stands for the last weights
 of each. Several come out as one table.
 """
 
@@ -24,7 +24,7 @@ from training.data import class_names, evaluation_loader, open_dataset, preproce
 from training.distributed import Processes, join_processes, leave_processes
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
-from training.network import check_input_size
+from training.model import check_input_size
 from validation.candidates import Candidate, list_candidates
 from validation.imagenet import add_real_labels, outputs_of
 from validation.table import FORMATS, Figures, markdown, readable, write_results
@@ -74,7 +74,7 @@ def keys_as_flags() -> Iterator[None]:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; preprocessing that is not given comes from the checkpoint or the network."""
+    """The command line; preprocessing that is not given comes from the checkpoint or the model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
@@ -89,9 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     weights.add_argument("--pretrained", action="store_true", help="timm's weights of these names")
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction, default=True, help="averaged weights if any")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="of the network's constructor"
-    )
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model's constructor")
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
     parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
     parser.add_argument("--download", action="store_true", help="of torch/... data sets that are missing in DIR")
@@ -131,7 +129,7 @@ def parse_option(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Images:
-    """What every network is evaluated on.
+    """What every model is evaluated on.
 
     Attributes:
         data: What the command line says of the images.
@@ -189,18 +187,18 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """A network that fits the images.
+    """A model that fits the images.
 
     Attributes:
-        model, weights: What the network is, and where its weights are from.
-        network: With its weights.
+        name, weights: What the model is, and where its weights are from.
+        model: With its weights.
         image: How images are prepared for it, see ``training.data.preprocessing``.
         outputs: See ``validation.imagenet.outputs_of``.
     """
 
-    model: str
+    name: str
     weights: str
-    network: nn.Module
+    model: nn.Module
     image: dict[str, Any]
     outputs: list[int] | None
 
@@ -212,7 +210,7 @@ def evaluate_all(
     options: argparse.Namespace,
     processes: Processes,
 ) -> tuple[list[Figures], list[str]]:
-    """Figures of all networks; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
+    """Figures of all models; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
     results: list[Figures] = []
     failures = []
     for candidate in candidates:
@@ -235,19 +233,19 @@ def evaluate_all(
 
 
 def prepare(candidate: Candidate, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
-    """Load a network and see whether it fits the images. Processes do not wait for each other here.
+    """Load a model and see whether it fits the images. Processes do not wait for each other here.
 
     Raises:
         UserError: it cannot be loaded, or does not fit.
     """
-    model, network, described = candidate.load(use_ema, **constructor_options)
-    image = preprocessing(images.data, network, use_test_size=True)
-    # The command line comes first, then the file, then the network's own description.
+    name, model, described = candidate.load(use_ema, **constructor_options)
+    image = preprocessing(images.data, model, use_test_size=True)
+    # The command line comes first, then the file, then the model's own description.
     given = {key for key, value in images.data.model_dump(include=IMAGE_KEYS).items() if value is not None}
     given |= {"input_size"} if "image_size" in given else set()
     image |= {key: value for key, value in described.items() if key not in given}
-    check_input_size(network, tuple(image["input_size"]))
-    return Task(model, candidate.weights, network, image, outputs_of(images.classes, network))
+    check_input_size(model, tuple(image["input_size"]))
+    return Task(name, candidate.weights, model, image, outputs_of(images.classes, model))
 
 
 def score(task: Task, images: Images, options: argparse.Namespace, processes: Processes) -> Figures:
@@ -257,24 +255,24 @@ def score(task: Task, images: Images, options: argparse.Namespace, processes: Pr
         UserError: an image cannot be read.
     """
     numerics = Numerics(processes.device, options.precision, options.channels_last)
-    network = task.network.to(device=processes.device, memory_format=numerics.memory_format)
+    model = task.model.to(device=processes.device, memory_format=numerics.memory_format)
     loader = evaluation_loader(images.dataset, images.data, task.image, processes)
     show_progress = processes.is_first and sys.stderr.isatty()
-    scores = evaluate(network, loader, processes, numerics, outputs=task.outputs, show_progress=show_progress)
+    scores = evaluate(model, loader, processes, numerics, outputs=task.outputs, show_progress=show_progress)
     return {
-        "model": task.model,
+        "model": task.name,
         "weights": task.weights,
         "data": str(Path(images.data.dir) / images.data.val_split),
-        "num_classes": len(task.outputs or range(network.num_classes)),
+        "num_classes": len(task.outputs or range(model.num_classes)),
         "image_size": task.image["input_size"][-1],
         **{name: value for name, value in asdict(scores).items() if value is not None},
         "multiply_adds": None,  # where an operator cannot be counted
-        **describe_size(network, task.image["input_size"]),
+        **describe_size(model, task.image["input_size"]),
     }
 
 
 def show(results: Sequence[Figures]) -> None:
-    """Print a table for people, and one JSON line a network for programs."""
+    """Print a table for people, and one JSON line a model for programs."""
     if len(results) == 1:
         for name, value in readable(results[0]).items():
             print(f"{name:<14} {value}")

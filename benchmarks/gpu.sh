@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole GPU table: tests, accuracy, the convolution alone, and both networks, eager and compiled; needs an NVIDIA GPU.
+# The whole GPU table: tests, accuracy, the convolution alone, and both models, eager and compiled; needs an NVIDIA GPU.
 # Results go to benchmarks/results/gpu/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,5 +18,5 @@ run() { # NAME MODULE [ARGUMENT...]
 run accuracy benchmarks.accuracy --device cuda
 run convolution_128 benchmarks.convolution --device cuda --batch 128
 run convolution_256 benchmarks.convolution --device cuda --batch 256
-run networks benchmarks.networks --device cuda --batch 128 256
-run networks_compiled benchmarks.networks --device cuda --batch 128 256 --compile --reference-rounds 0
+run models benchmarks.models --device cuda --batch 128 256
+run networks_compiled benchmarks.models --device cuda --batch 128 256 --compile --reference-rounds 0

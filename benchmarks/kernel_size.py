@@ -16,13 +16,13 @@ from pathlib import Path
 import matplotlib
 
 from benchmarks.environment import describe_environment
-from benchmarks.networks import DENSE, OURS, REFERENCE, training_step
+from benchmarks.models import DENSE, OURS, REFERENCE, training_step
 from benchmarks.timing import seconds_in_processes
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
 
-NETWORK, BATCH = "convnext_tiny", 8
+MODEL, BATCH = "convnext_tiny", 8
 SIZES = (7, 17, 23, 33, 51)
 SIDES = {OURS: SIZES, DENSE: SIZES, REFERENCE: SIZES[:3]}
 
@@ -31,7 +31,7 @@ def measure(rounds: int) -> dict[str, dict[int, float]]:
     """Median seconds of a training step, by side and size."""
     medians = {}
     for side, sizes in SIDES.items():
-        makers = {size: partial(training_step, NETWORK, side, BATCH, "cpu", size=size) for size in sizes}
+        makers = {size: partial(training_step, MODEL, side, BATCH, "cpu", size=size) for size in sizes}
         if side == OURS:
             times = seconds_in_processes(makers, rounds)
         else:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Five optimizer steps of a row's recipe, beside the reference package's layers in timm's network and plain AdamW.
+"""Five optimizer steps of a row's recipe, beside the reference package's layers in timm's model and plain AdamW.
 
     python -m benchmarks.recipe
 
@@ -25,7 +25,7 @@ from training.config_file import load_config
 from training.distributed import Processes
 from training.evaluation import Numerics
 from training.loop import Recipe, TrainState, train_epoch
-from training.network import create_network
+from training.model import create_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "imagenet"
@@ -42,13 +42,13 @@ def largest_difference(row: str, **options: object) -> float:
 
     Args:
         row: A file of configs/imagenet.
-        options: Of both networks, such as dims and depths.
+        options: Of both models, such as dims and depths.
     """
     config = load_config(CONFIGS / f"{row}.yaml")
     if config.optimizer.repulsive_loss_from is not None:
         config = load_config(CONFIGS / f"{row}.yaml", ["optimizer.repulsive_loss_from=0"])
     torch.manual_seed(0)
-    ours = create_network(config.model.name, num_classes=CLASSES, **options).double()
+    ours = create_model(config.model.name, num_classes=CLASSES, **options).double()
     with torch.no_grad():
         for stage in ours.stages:
             stage.shared.positions.mul_(4)  # some beyond the border, for the clamping
@@ -104,15 +104,15 @@ def put_reference_layers(theirs: nn.Module, ours: nn.Module) -> list[list[nn.Mod
     return sets
 
 
-def train_ours(network: nn.Module, config: Config, batches: list[Batch]) -> None:
+def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     """As train.py: one update an epoch."""
     device = torch.device("cpu")
-    optimizer = make_optimizer(config.optimizer, network)
+    optimizer = make_optimizer(config.optimizer, model)
     scheduler, _ = make_scheduler(config.schedule, optimizer, updates_per_epoch=1)
     recipe = Recipe(
         loss=nn.CrossEntropyLoss(label_smoothing=config.augmentation.label_smoothing),
         mixup=None,
-        penalty=make_penalty(config.optimizer, network),
+        penalty=make_penalty(config.optimizer, model),
         numerics=Numerics(device, "float32", channels_last=False),
         accumulation=1,
         clip_grad=None,
@@ -121,18 +121,18 @@ def train_ours(network: nn.Module, config: Config, batches: list[Batch]) -> None
         seed=0,
     )
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    state = TrainState(network, network, None, optimizer, scheduler, scaler)
+    state = TrainState(model, model, None, optimizer, scheduler, scaler)
     for batch in batches:
         train_epoch(state, [batch], recipe, Processes(0, 1, device), lambda _: None)  # type: ignore[arg-type]
 
 
-def train_theirs(network: nn.Module, sets: list[list[nn.Module]], config: Config, batches: list[Batch]) -> None:
+def train_theirs(model: nn.Module, sets: list[list[nn.Module]], config: Config, batches: list[Batch]) -> None:
     """By hand: AdamW in three groups, linear warm-up, clamping, repulsive loss."""
     first = [layers[0] for layers in sets]
     learned = [layer.P for layer in first] + [layer.SIG for layer in first if layer.version in ("max", "gauss")]
     unused = {id(layer.SIG) for layers in sets for layer in layers if hasattr(layer, "SIG")}
     known = {id(parameter) for parameter in learned} | unused
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.05},
@@ -141,11 +141,11 @@ def train_theirs(network: nn.Module, sets: list[list[nn.Module]], config: Config
         ],
         eps=1e-8,
     )
-    network.train()
+    model.train()
     for step, (images, targets) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * step / 20 * group.get("factor", 1.0)
-        loss = F.cross_entropy(network(images), targets, label_smoothing=0.1)
+        loss = F.cross_entropy(model(images), targets, label_smoothing=0.1)
         if config.optimizer.repulsive_loss_from is not None:
             loss = loss + repulsion(first) ** 2
         optimizer.zero_grad()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Logits of every released layout: loaded here, and by the reference package's layers inside timm's networks.
+"""Logits of every released layout: loaded here, and by the reference package's layers inside timm's models.
 
     python -m benchmarks.released ../shared/samples/keys
 
 For each file of keys and shapes, weights of these names are drawn at random: positions up to the border, spreads of
-both signs. They are saved as a released file is, loaded here, and loaded by hand into timm's network with the
+both signs. They are saved as a released file is, loaded here, and loaded by hand into timm's model with the
 reference's layers. The samples with real logits are compared in tests/test_models_released.py.
 """
 
@@ -62,7 +62,7 @@ def dcls_layers(names: dict[str, str]) -> list[str]:
 
 
 def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Module) -> dict[str, Tensor]:
-    """Random weights under the released names, near those of a fresh network; equal positions in a stage."""
+    """Random weights under the released names, near those of a fresh model; equal positions in a stage."""
     fresh, state = ours.state_dict(), {}
     sets: dict[tuple[str, object], Tensor] = {}
     for old, shape in shapes.items():
@@ -86,7 +86,7 @@ def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Mod
 def with_reference_layers(
     layout: Layout, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]
 ) -> nn.Module:
-    """timm's network with the reference's layers, loaded by hand."""
+    """timm's model with the reference's layers, loaded by hand."""
     name = layout.model.partition("_dcls_")[0]
     channels = 1 if layout.is_audio else 3
     options = {} if name.startswith("fastvit") else {"in_chans": channels}
@@ -123,14 +123,14 @@ def with_reference_layers(
     return theirs.eval()
 
 
-def put_audio_stem(network: nn.Module, name: str) -> None:
+def put_audio_stem(model: nn.Module, name: str) -> None:
     """Patches of 2 x 16, as K-H-Ismail/DCLS-Audio has them."""
     if name.startswith("convnext"):
-        network.stem[0] = nn.Conv2d(1, 96, (2, 16), stride=(2, 16))
+        model.stem[0] = nn.Conv2d(1, 96, (2, 16), stride=(2, 16))
     elif name.startswith("convformer"):
-        network.stem.conv = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
+        model.stem.conv = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
     else:
-        network.stem = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
+        model.stem = nn.Conv2d(1, 64, (2, 16), stride=(2, 16), bias=False)
 
 
 def main() -> None:
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("keys", type=Path, help="folder with a file of keys, shapes and dtypes for each layout")
     options = parser.parse_args()
     print(describe_environment() + "\n")
-    print("| layout | network | largest relative difference of a logit | missing | unexpected |\n|---|---|---|---|---|")
+    print("| layout | model | largest relative difference of a logit | missing | unexpected |\n|---|---|---|---|---|")
     for keys in sorted(options.keys.glob("*.txt")):
         layout, difference, missing, unexpected = compare(keys)
         print(f"| {keys.stem} | {layout.model} | {difference:.1e} | {missing} | {unexpected} |", flush=True)

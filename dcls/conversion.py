@@ -1,4 +1,4 @@
-"""DCLS layers in place of the convolutions of any network."""
+"""DCLS layers in place of the convolutions of any model."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ def convert(
     match: Match = 7,
     share: str | None = "stage",
 ) -> Conversion:
-    """Replace convolutions of a network by DCLS layers, in place.
+    """Replace convolutions of a model by DCLS layers, in place.
 
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
     with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are kept.
@@ -59,7 +59,7 @@ def convert(
         18 convolutions replaced, 4 sets of shared positions
 
     Args:
-        model: Any network; must hold its convolutions, not be one.
+        model: Any model; must hold its convolutions, not be one.
         dilated_kernel_size: Extent of the dense kernels.
         kernel_count: Learned elements of a kernel.
         interpolation: A name of ``dcls.INTERPOLATIONS``.
@@ -95,7 +95,7 @@ def convert(
         raise ValueError(_nothing_replaced(model, match, result))
     sets = [] if share is None else list(_sets(result.replaced, share))
     owners = [_common_owner(model, names) for names in sets]
-    # Nothing can fail any more, so that a network is either converted or as it was.
+    # Nothing can fail any more, so that a model is either converted or as it was.
     for name, layer in result.replaced.items():
         _put_everywhere(model, wanted[name], layer)
     for owner, names in zip(owners, sets, strict=True):
@@ -199,7 +199,7 @@ def _padding_problem(conv: Any, size: int | tuple[int, ...]) -> str:
 
 
 def _put_everywhere(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Wherever the network holds the convolution: a module may stand in several places."""
+    """Wherever the model holds the convolution: a module may stand in several places."""
     for parent in model.modules():
         for name, child in parent._modules.items():
             if child is old:

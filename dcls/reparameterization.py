@@ -1,4 +1,4 @@
-"""Folding a network's DCLS layers into plain convolutions, for inference and other tools."""
+"""Folding a model's DCLS layers into plain convolutions, for inference and other tools."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from dcls.together import construct_alone
 
 
 @torch.no_grad()
-def reparameterize(network: nn.Module, example: Tensor | None = None) -> nn.Module:
+def reparameterize(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     """Replace every DCLS layer by the plain convolution with its kernel, in place; the outputs stay the same.
 
     ``timm.utils.reparameterize_model`` does the same without cropping. The convolutions are ``nn.Conv2d`` to every tool
@@ -17,28 +17,28 @@ def reparameterize(network: nn.Module, example: Tensor | None = None) -> nn.Modu
     in a program exported by torch.export, torch.onnx or torch.jit.trace; torch.jit.script does not take them.
 
     Args:
-        network: Any module; positions that its layers shared are removed, too.
-        example: An input of the largest size there will be. It runs through the network once, and each 2-D kernel is
+        model: Any module; positions that its layers shared are removed, too.
+        example: An input of the largest size there will be. It runs through the model once, and each 2-D kernel is
             cropped to what it can meet there; larger inputs are refused afterwards, but for traced programs, which
             check nothing. None keeps the kernels whole.
 
     Returns:
-        The network; for a lone layer, its convolution.
+        The model; for a lone layer, its convolution.
     """
-    sizes = {} if example is None else _input_sizes(network, example)
-    layers = [module for module in network.modules() if isinstance(module, DclsNd)]
+    sizes = {} if example is None else _input_sizes(model, example)
+    layers = [module for module in model.modules() if isinstance(module, DclsNd)]
     folded = {layer: layer.fuse(sizes.get(layer)) if isinstance(layer, Dcls2d) else layer.fuse() for layer in layers}
-    for parent in list(network.modules()):
+    for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # named_children() leaves out a layer's second name
             if isinstance(child, DclsNd):
                 setattr(parent, name, folded[child])
             elif isinstance(child, SharedPositions):
                 delattr(parent, name)
-    construct_alone(network)
-    return folded[network] if isinstance(network, DclsNd) else network
+    construct_alone(model)
+    return folded[model] if isinstance(model, DclsNd) else model
 
 
-def _input_sizes(network: nn.Module, example: Tensor) -> dict[DclsNd, tuple[int, int]]:
+def _input_sizes(model: nn.Module, example: Tensor) -> dict[DclsNd, tuple[int, int]]:
     """(H, W) of the largest input that each 2-D layer sees."""
     sizes: dict[DclsNd, tuple[int, int]] = {}
 
@@ -47,10 +47,10 @@ def _input_sizes(network: nn.Module, example: Tensor) -> dict[DclsNd, tuple[int,
         seen = sizes.get(layer, (0, 0))
         sizes[layer] = (max(height, seen[0]), max(width, seen[1]))
 
-    hooks = [m.register_forward_pre_hook(note, with_kwargs=True) for m in network.modules() if isinstance(m, Dcls2d)]
-    modes = {module: module.training for module in network.modules()}
+    hooks = [m.register_forward_pre_hook(note, with_kwargs=True) for m in model.modules() if isinstance(m, Dcls2d)]
+    modes = {module: module.training for module in model.modules()}
     try:
-        network.eval()(example)
+        model.eval()(example)
     finally:
         for module, mode in modes.items():
             module.training = mode

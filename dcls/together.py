@@ -1,4 +1,4 @@
-"""Kernels of layers that share positions, built at once: a network's stage costs as many launches as one layer."""
+"""Kernels of layers that share positions, built at once: a model's stage costs as many launches as one layer."""
 
 from collections import defaultdict
 from typing import Any
@@ -30,9 +30,9 @@ def construct_together(parent: nn.Module) -> None:
     parent.register_forward_hook(_release_kernels, always_call=True)
 
 
-def construct_alone(network: nn.Module) -> None:
-    """Take ``construct_together`` back in all of a network: every layer builds its own kernel."""
-    for module in network.modules():
+def construct_alone(model: nn.Module) -> None:
+    """Take ``construct_together`` back in all of a model: every layer builds its own kernel."""
+    for module in model.modules():
         for hooks, ours in ((module._forward_pre_hooks, _build_kernels), (module._forward_hooks, _release_kernels)):
             for key in [key for key, hook in hooks.items() if hook is ours]:
                 del hooks[key]

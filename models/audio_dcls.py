@@ -1,4 +1,4 @@
-"""The DCLS networks for spectrograms: another stem, 1 x 128 x 1001 inputs, the 527 classes of AudioSet."""
+"""The DCLS models for spectrograms: another stem, 1 x 128 x 1001 inputs, the 527 classes of AudioSet."""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ from timm.models import PretrainedCfg, build_model_with_cfg
 from torch import nn
 
 from models.released.download import fetch
-from models.released.layout import to_network
+from models.released.layout import to_model
 from models.released.reading import read_released
 from models.released.releases import release_of
 
@@ -18,7 +18,7 @@ _SOURCES = {"url", "file", "state_dict", "hf_hub_id", "source"}
 
 
 def imagenet_cfg(**kwargs: Any) -> dict[str, Any]:
-    """timm's description of a network for ImageNet-1k at 224 px; keyword arguments add to it."""
+    """timm's description of a model for ImageNet-1k at 224 px; keyword arguments add to it."""
     return {
         "url": "",
         "num_classes": 1000,
@@ -46,10 +46,10 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
     """Build a variant with features of its stages.
 
     Args:
-        model_type: The network's class.
+        model_type: The model's class.
         variant: Registered name.
         pretrained: Load the released file that belongs to the variant.
-        **kwargs: Arguments of the network's constructor and of timm.
+        **kwargs: Arguments of the model's constructor and of timm.
 
     Raises:
         ValueError: the released file cannot be downloaded or read.
@@ -60,6 +60,6 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
     if pretrained and release is not None and not is_elsewhere:
         weights = read_released(fetch(release, kwargs.get("cache_dir")))
         kwargs["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
-    network = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_network, **kwargs)
-    network.pretrained_cfg.pop("state_dict", None)  # or every copy of the network would carry the file's weights
-    return network
+    model = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_model, **kwargs)
+    model.pretrained_cfg.pop("state_dict", None)  # or every copy of the model would carry the file's weights
+    return model

@@ -4,7 +4,7 @@
     scripts/convert_checkpoint.py convnext_dcls_gauss_tiny_1k_224_ema.pth convnext_tiny_dcls_gaussian.safetensors
     scripts/convert_checkpoint.py --list
 
-The layout is told from the file's keys and shapes. The result knows its network and preprocessing, and is what
+The layout is told from the file's keys and shapes. The result knows its model and preprocessing, and is what
 validate.py and train.py (model.initial_checkpoint) take.
 """
 
@@ -17,7 +17,7 @@ from timm.data import resolve_model_data_config
 from models.released import RELEASES
 from training.checkpoint import save_weights
 from training.errors import errors_for_people
-from training.network import load_network
+from training.model import load_model
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def list_releases() -> str:
-    """Every release with the network it belongs to, as a Markdown table."""
+    """Every release with the model it belongs to, as a Markdown table."""
     lines = [
-        {"file": r.file, "record": str(r.record), "network": r.model, "claimed": r.claimed, "source": r.source}
+        {"file": r.file, "record": str(r.record), "model": r.model, "claimed": r.claimed, "source": r.source}
         for r in RELEASES
     ]
     return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
@@ -51,9 +51,9 @@ def convert(source: Path, target: Path) -> str:
     Raises:
         UserError: the file cannot be read, or its layout is unknown.
     """
-    network, known = load_network(source)
-    known.setdefault("preprocessing", resolve_model_data_config(network))
-    save_weights(target, network, known)
+    model, known = load_model(source)
+    known.setdefault("preprocessing", resolve_model_data_config(model))
+    save_weights(target, model, known)
     options = ", ".join(f"{key} {value}" for key, value in known["options"].items())
     return f"{source}: {known['name']}, {known['num_classes']} classes, {options}\nwritten: {target}"
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Take a trained network into other tools: a Hugging Face Hub folder, ONNX, a torch.export program.
+"""Take a trained model into other tools: a Hugging Face Hub folder, ONNX, a torch.export program.
 
     scripts/export.py output/quickstart/best.pt --hub hub/quickstart --onnx quickstart.onnx --program quickstart.pt2
 
-The Hub folder holds the network as it is; ``timm.create_model("local-dir:hub/quickstart", pretrained=True)`` loads it
+The Hub folder holds the model as it is; ``timm.create_model("local-dir:hub/quickstart", pretrained=True)`` loads it
 after ``import models``. ONNX and program hold it folded, with plain convolutions, for any batch size; ONNX needs onnx
 and onnxscript.
 """
@@ -22,7 +22,7 @@ import dcls
 from models.released.releases import release_of
 from training.complexity import count_multiply_adds, count_parameters
 from training.errors import UserError, errors_for_people
-from training.network import load_network
+from training.model import load_model
 
 CITATION = """@article{hassani2023beyond,
   title   = {Dilated Convolution with Learnable Spacings: beyond bilinear interpolation},
@@ -50,13 +50,13 @@ def main() -> None:
             raise UserError("--onnx needs onnx and onnxscript: pip install -e '.[export]'")
         for path in filter(None, (options.onnx, options.program)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        network, known = load_network(options.checkpoint)
-        known.setdefault("preprocessing", resolve_model_data_config(network))
+        model, known = load_model(options.checkpoint)
+        known.setdefault("preprocessing", resolve_model_data_config(model))
         input_size = tuple(known["preprocessing"]["input_size"])
         if options.hub:
-            export_hub(network, known, options.hub, options.license)
+            export_hub(model, known, options.hub, options.license)
         images = torch.zeros(2, *input_size)
-        folded = dcls.reparameterize(network, images) if dcls.position_owners(network) else network
+        folded = dcls.reparameterize(model, images) if dcls.position_owners(model) else model
         if options.program:
             torch.export.save(program_of(folded, images), options.program)
         if options.onnx:
@@ -66,28 +66,28 @@ def main() -> None:
                 print(path)
 
 
-def program_of(network: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
-    """The network for any batch of images of this size."""
-    return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+def program_of(model: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
+    """The model for any batch of images of this size."""
+    return torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def export_hub(network: nn.Module, known: dict[str, Any], folder: Path, licence: str) -> None:
+def export_hub(model: nn.Module, known: dict[str, Any], folder: Path, licence: str) -> None:
     """config.json, model.safetensors and README.md."""
     options = {key: value for key, value in known["options"].items() if value is not None}
-    save_for_hf(network, str(folder), model_args=options, data_config=known["preprocessing"], safe_serialization=True)
-    (folder / "README.md").write_text(model_card(network, known, folder.name, licence), encoding="utf-8")
+    save_for_hf(model, str(folder), model_args=options, data_config=known["preprocessing"], safe_serialization=True)
+    (folder / "README.md").write_text(model_card(model, known, folder.name, licence), encoding="utf-8")
 
 
-def model_card(network: nn.Module, known: dict[str, Any], title: str, licence: str) -> str:
+def model_card(model: nn.Module, known: dict[str, Any], title: str, licence: str) -> str:
     """What the Hub shows: what it is, its numbers, how it is used, licence and citation."""
     input_size = tuple(known["preprocessing"]["input_size"])
     release = release_of(known["name"])
     lines = [
         "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {licence}", "tags: [dcls, timm]",
         "---", f"# {title}", "",
-        f"`{known['name']}`, a network with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
-        f"- Parameters: {count_parameters(network):,}",
-        f"- Multiply-adds: {count_multiply_adds(network, input_size) / 1e9:.3g} G at {input_size[-1]} pixels",
+        f"`{known['name']}`, a model with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
+        f"- Parameters: {count_parameters(model):,}",
+        f"- Multiply-adds: {count_multiply_adds(model, input_size) / 1e9:.3g} G at {input_size[-1]} pixels",
         f"- Classes: {known['num_classes']}",
     ]  # fmt: skip
     if release is not None:

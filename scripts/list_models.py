@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print all networks with DCLS layers as a Markdown table: size, released file and what is claimed for it."""
+"""Print all models with DCLS layers as a Markdown table: size, released file and what is claimed for it."""
 
 import timm
 import torch
@@ -19,18 +19,18 @@ def main() -> None:
 
 
 def describe(name: str) -> dict[str, str]:
-    """One line of the table; multiply-adds are those of the input that the network is made for."""
+    """One line of the table; multiply-adds are those of the input that the model is made for."""
     with torch.device("meta"):
-        network = timm.create_model(name)
-    input_size = resolve_model_data_config(network)["input_size"]
-    layer = next(module for module in network.modules() if isinstance(module, dcls.DclsNd))
+        model = timm.create_model(name)
+    input_size = resolve_model_data_config(model)["input_size"]
+    layer = next(module for module in model.modules() if isinstance(module, dcls.DclsNd))
     release = release_of(name)
     return {
         "name": f"`{name}`",
         "kernel / elements": f"{'x'.join(map(str, layer.dilated_kernel_size))} / {layer.kernel_count}",
         "interpolation": layer.interpolation,
-        "parameters": f"{count_parameters(network):,}",
-        "multiply-adds": f"{count_multiply_adds(network, input_size) / 1e9:.2f} G",
+        "parameters": f"{count_parameters(model):,}",
+        "multiply-adds": f"{count_multiply_adds(model, input_size) / 1e9:.2f} G",
         "released file": f"[{release.file}](https://zenodo.org/records/{release.record})" if release else "-",
         "claimed": release.claimed if release else "-",
         "where it stands": release.source if release else "-",

@@ -3,7 +3,7 @@
 
     scripts/plot_run.py output/quickstart
 
-writes curves.png and, for networks with DCLS layers, kernels.png into the run's folder.
+writes curves.png and, for models with DCLS layers, kernels.png into the run's folder.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import matplotlib
 import dcls
 from training.drawing import draw_kernels
 from training.errors import UserError, errors_for_people
-from training.network import load_network
+from training.model import load_model
 from training.run_folder import BEST, METRICS
 
 matplotlib.use("Agg")  # no screen needed
@@ -30,9 +30,9 @@ def main() -> None:
     with errors_for_people():
         plot_curves(options.run / METRICS, options.run / "curves.png")
         print(options.run / "curves.png")
-        network, _ = load_network(options.run / BEST)
-        if dcls.position_owners(network):
-            draw_kernels(network).savefig(options.run / "kernels.png", dpi=150)
+        model, _ = load_model(options.run / BEST)
+        if dcls.position_owners(model):
+            draw_kernels(model).savefig(options.run / "kernels.png", dpi=150)
             print(options.run / "kernels.png")
 
 

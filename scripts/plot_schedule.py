@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from training.config_file import load_config
 from training.errors import errors_for_people
-from training.network import make_network
+from training.model import make_model
 from training.optimization import make_optimizer, make_scheduler
 
 matplotlib.use("Agg")  # no screen needed
@@ -43,8 +43,8 @@ def learning_rates(file: Path, images: int, classes: int) -> dict[str, tuple[lis
     config = load_config(file)
     updates_per_epoch = images // config.training.batch_size
     with torch.device("meta"):
-        network = make_network(config.model, config.model.num_classes or classes)
-    optimizer = make_optimizer(config.optimizer, network)
+        model = make_model(config.model, config.model.num_classes or classes)
+    optimizer = make_optimizer(config.optimizer, model)
     scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
     curves: dict[str, tuple[list[float], list[float]]] = {g["name"]: ([], []) for g in optimizer.param_groups}
     for update in range(epochs * updates_per_epoch):

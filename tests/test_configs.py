@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from reproduction.rows import Row, all_rows, find_rows
 from training.complexity import count_parameters
 from training.config_file import load_config
-from training.network import make_network
+from training.model import make_model
 
 FOLDER = REPOSITORY / "configs"
 FILES = [FOLDER / "quickstart.yaml", *sorted(FOLDER.glob("*/*.yaml"))]
@@ -20,9 +20,9 @@ ROWS = all_rows()
 def test_configuration_builds_and_names_its_command(path: Path) -> None:
     config = load_config(path)
     with torch.device("meta"):
-        network = make_network(config.model, num_classes=1000)
+        model = make_model(config.model, num_classes=1000)
     size = config.data.image_size or 224
-    assert network(torch.empty(2, 3, size, size, device="meta")).shape == (2, 1000)
+    assert model(torch.empty(2, 3, size, size, device="meta")).shape == (2, 1000)
     header = path.read_text().split("\nmodel:")[0]
     assert "# Run: " in header and str(path.relative_to(REPOSITORY)) in header
 
@@ -33,8 +33,8 @@ def test_a_row_says_what_it_is_and_what_to_expect(row: Row) -> None:
     assert f"# Row:     {facts.title}." in text and "# Expect: " in text
     assert facts.variant is not None
     with torch.device("meta"):
-        network = make_network(row.config.model, num_classes=1000 if row.table == "imagenet" else 10)
-    assert count_parameters(network) == facts.parameters
+        model = make_model(row.config.model, num_classes=1000 if row.table == "imagenet" else 10)
+    assert count_parameters(model) == facts.parameters
     if facts.baseline is not None:
         (baseline,) = find_rows([f"{row.table}/{facts.baseline}"])
         assert (
@@ -43,7 +43,7 @@ def test_a_row_says_what_it_is_and_what_to_expect(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.table == "imagenet"], ids=lambda row: row.name)
-def test_imagenet_rows_are_named_after_their_network_and_say_where_their_number_stands(row: Row) -> None:
+def test_imagenet_rows_are_named_after_their_model_and_say_where_their_number_stands(row: Row) -> None:
     assert row.name.startswith(row.config.model.name)
     assert row.config.row.source
     text = (REPOSITORY / row.config_file).read_text()

@@ -65,13 +65,13 @@ def test_layers_of_a_stage_share_and_their_owner_holds_the_set() -> None:
 
 
 def test_sharing_by_channels_and_not_at_all() -> None:
-    def network() -> nn.Module:
+    def model() -> nn.Module:
         return nn.ModuleDict({k: nn.Conv2d(c, c, 7, padding=3, groups=c) for k, c in (("a", 4), ("b", 6), ("c", 4))})
 
     class Holder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = network()
+            self.layers = model()
 
     def sets(share) -> int:
         holder = Holder()
@@ -147,7 +147,7 @@ def test_mistakes_are_named() -> None:
 @pytest.mark.parametrize(
     "name, match", [("convnext_atto", 7), ("efficientnet_b0", 5), ("mobilenetv3_small_050", 5), ("convmixer_768_32", 7)]
 )
-def test_networks_of_timm_keep_their_outputs_shape_and_train(name, match) -> None:
+def test_models_of_timm_keep_their_outputs_shape_and_train(name, match) -> None:
     net = timm.create_model(name, num_classes=3)
     x = torch.randn(2, 3, 64, 64)
     dcls.convert(net, dilated_kernel_size=11, kernel_count=4, match=match)

@@ -295,17 +295,17 @@ def test_compiled_is_eager() -> None:
     compiled = copy.deepcopy(eager)
     compiled.compile(fullgraph=True)
     x = torch.randn(2, 8, 6, 6)
-    for network in (eager, compiled):
-        network(x).square().mean().backward()
+    for model in (eager, compiled):
+        model(x).square().mean().backward()
     torch.testing.assert_close(compiled(x), eager(x))
     for a, b in zip(compiled.parameters(), eager.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_exported_is_eager() -> None:
-    network = TwoUses()
+    model = TwoUses()
     x = torch.randn(2, 8, 6, 6)
-    torch.testing.assert_close(export(network, (x,)).module()(x), network(x))
+    torch.testing.assert_close(export(model, (x,)).module()(x), model(x))
 
 
 def test_autocast_lowers_the_precision() -> None:

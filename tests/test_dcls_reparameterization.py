@@ -1,4 +1,4 @@
-"""Folded networks give the same outputs, in plain layers that other tools know."""
+"""Folded models give the same outputs, in plain layers that other tools know."""
 
 import copy
 
@@ -11,11 +11,11 @@ from torch import nn
 import dcls
 import models  # noqa: F401
 
-NETWORKS = ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"]
+MODELS = ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"]
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request) -> nn.Module:
+@pytest.fixture(params=MODELS)
+def model(request) -> nn.Module:
     net = timm.create_model(request.param, num_classes=10).eval()
     with torch.no_grad():
         for layer in net.modules():
@@ -29,31 +29,31 @@ def images() -> torch.Tensor:
     return torch.randn(2, 3, 96, 96)
 
 
-def has_dcls(network: nn.Module) -> bool:
-    return any(isinstance(m, (dcls.DclsNd, dcls.SharedPositions)) for m in network.modules())
+def has_dcls(model: nn.Module) -> bool:
+    return any(isinstance(m, (dcls.DclsNd, dcls.SharedPositions)) for m in model.modules())
 
 
 @torch.no_grad()
-def test_timm_folds_a_copy(network, images) -> None:
-    folded = reparameterize_model(network)
-    assert has_dcls(network) and not has_dcls(folded)
+def test_timm_folds_a_copy(model, images) -> None:
+    folded = reparameterize_model(model)
+    assert has_dcls(model) and not has_dcls(folded)
     assert not any("positions" in name or "sigma" in name for name in folded.state_dict())
-    torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_kernels_whole_or_cropped_for_an_example(network, images) -> None:
-    expected = network(images)
-    whole = dcls.reparameterize(copy.deepcopy(network))
-    cropped = dcls.reparameterize(copy.deepcopy(network), images)
+def test_kernels_whole_or_cropped_for_an_example(model, images) -> None:
+    expected = model(images)
+    whole = dcls.reparameterize(copy.deepcopy(model))
+    cropped = dcls.reparameterize(copy.deepcopy(model), images)
     for folded, largest in ((whole, [23] * 4), (cropped, [23, 23, 11, 5])):
         assert not has_dcls(folded)
         kernels = [[m.weight.shape[-1] for m in stage.modules() if isinstance(m, nn.Conv2d)] for stage in folded.stages]
         assert [max(k) for k in kernels] == largest
         torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-5)
     smaller = torch.randn(1, 3, 64, 80)
-    torch.testing.assert_close(cropped(smaller), network(smaller), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"cropped for inputs up to \(6, 6\), got \(8, 6\); fold the network again"):
+    torch.testing.assert_close(cropped(smaller), model(smaller), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"cropped for inputs up to \(6, 6\), got \(8, 6\); fold the model again"):
         cropped(torch.randn(1, 3, 128, 96))
 
 
@@ -137,8 +137,8 @@ def test_a_layer_used_under_two_names_stays_one() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:Converting a tensor to a Python boolean")
-def test_an_exported_or_traced_program_is_free_of_our_operators(network, images) -> None:
-    folded = dcls.reparameterize(network, images)
+def test_an_exported_or_traced_program_is_free_of_our_operators(model, images) -> None:
+    folded = dcls.reparameterize(model, images)
     program = torch.export.export(folded, (images,))
     assert "dcls" not in program.graph_module.code
     torch.testing.assert_close(program.module()(images), folded(images), rtol=1e-4, atol=1e-5)
@@ -153,10 +153,10 @@ def test_a_symbolic_trace_holds_plain_convolutions() -> None:
 
 
 @torch.no_grad()
-def test_onnx(network, images, tmp_path) -> None:
+def test_onnx(model, images, tmp_path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    folded = dcls.reparameterize(network, images)
-    path = tmp_path / "network.onnx"
+    folded = dcls.reparameterize(model, images)
+    path = tmp_path / "model.onnx"
     torch.onnx.export(folded, (images,), path, dynamo=True)
     session = onnxruntime.InferenceSession(path)
     (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})

@@ -40,10 +40,10 @@ def pair(**options) -> tuple[Stage, Stage]:
 
 def assert_equal_pass(together: nn.Module, alone: nn.Module) -> None:
     x = torch.randn(2, 6, 8, 8)
-    outputs = [network(x) for network in (together, alone)]
+    outputs = [model(x) for model in (together, alone)]
     torch.testing.assert_close(*outputs)
-    for network, out in zip((together, alone), outputs, strict=True):
-        network.zero_grad()
+    for model, out in zip((together, alone), outputs, strict=True):
+        model.zero_grad()
         out.square().mean().backward()
     for (name, a), b in zip(together.named_parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
@@ -70,8 +70,8 @@ def test_footprints_are_computed_once(monkeypatch) -> None:
     original = dcls.kernel.axis_footprint
     monkeypatch.setattr(dcls.kernel, "axis_footprint", lambda *a: calls.append(a) or original(*a))
     together, alone = pair()
-    for network in (together, alone):
-        network(torch.randn(1, 6, 8, 8))
+    for model in (together, alone):
+        model(torch.randn(1, 6, 8, 8))
     assert len(calls) == 2 * 2 + 4 * 2  # two sets together, four layers alone, two axes each
 
 
@@ -127,21 +127,21 @@ def test_blocks_can_be_checkpointed_once_each_layer_builds_alone() -> None:
 @pytest.mark.parametrize(
     "name, dims", [("convnext_atto_dcls_gaussian", (8, 8, 16, 16)), ("convformer_xs12_dcls_gaussian", (8, 8, 16, 16))]
 )
-def test_whole_networks_compile_and_export_in_one_graph(name, dims) -> None:
-    network = timm.create_model(name, dims=dims, depths=(1, 2, 1, 1), num_classes=3)
+def test_whole_models_compile_and_export_in_one_graph(name, dims) -> None:
+    model = timm.create_model(name, dims=dims, depths=(1, 2, 1, 1), num_classes=3)
     x = torch.randn(2, 3, 64, 64)
-    expected = network.eval()(x)
-    torch.testing.assert_close(torch.export.export(network, (x,)).module()(x), expected, rtol=1e-4, atol=1e-5)
-    compiled = torch.compile(copy.deepcopy(network), fullgraph=True)
+    expected = model.eval()(x)
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected, rtol=1e-4, atol=1e-5)
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True)
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_several_passes_before_a_backward_pass_and_several_backward_passes() -> None:
-    together, alone = (network.double() for network in pair())
+    together, alone = (model.double() for model in pair())
     x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
-    for network in (together, alone):
-        (network(x) + network(2 * x)).sum().backward(retain_graph=True)
-        network(x).sum().backward()
+    for model in (together, alone):
+        (model(x) + model(2 * x)).sum().backward(retain_graph=True)
+        model(x).sum().backward()
     for a, b in zip(together.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 
@@ -166,8 +166,8 @@ def test_checkpointing_from_outside() -> None:
     together, alone = pair()
     for use_reentrant in (True, False):
         x = torch.randn(2, 6, 8, 8, requires_grad=True)
-        for network in (together, alone):
-            network.zero_grad()
+        for model in (together, alone):
+            model.zero_grad()
         torch.utils.checkpoint.checkpoint(together, x, use_reentrant=use_reentrant).sum().backward()
         alone(x).sum().backward()
         for a, b in zip(together.parameters(), alone.parameters(), strict=True):
@@ -176,11 +176,11 @@ def test_checkpointing_from_outside() -> None:
 
 @pytest.mark.parametrize("name", ["convnext_atto_dcls_gaussian", "convformer_xs12_dcls_gaussian"])
 def test_a_checkpointing_stage_of_timm_builds_in_its_blocks(name) -> None:
-    network = timm.create_model(name, dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
-    twin = copy.deepcopy(network)
+    model = timm.create_model(name, dims=(8, 8, 8, 8), depths=(1, 1, 2, 1), num_classes=3)
+    twin = copy.deepcopy(model)
     twin.set_grad_checkpointing()
     x = torch.randn(2, 3, 32, 32)
-    for net in (network, twin):
+    for net in (model, twin):
         net(x).sum().backward()
-    for a, b in zip(network.parameters(), twin.parameters(), strict=True):
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)

@@ -1,4 +1,4 @@
-"""Networks in other tools: a Hub folder, ONNX, a torch.export program, torch.hub."""
+"""Models in other tools: a Hub folder, ONNX, a torch.export program, torch.hub."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from processes import run_script
 
 from training.checkpoint import save_weights
 from training.config import ModelConfig
-from training.network import create_network, describe_network, load_network
+from training.model import create_model, describe_model, load_model
 
 OPTIONS = {
     "convnext_tiny_dcls_gaussian": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
@@ -23,12 +23,12 @@ OPTIONS = {
 def checkpoint(request, tmp_path) -> Path:
     name, options = request.param, OPTIONS[request.param]
     image = dict(input_size=(3, 64, 64), crop_pct=0.9, interpolation="bilinear", mean=(0.5,) * 3, std=(0.2,) * 3)
-    network = create_network(name, num_classes=5, **options)
-    for parameter in network.parameters():
+    model = create_model(name, num_classes=5, **options)
+    for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     path = tmp_path / "small.safetensors"
     config = ModelConfig(name=name, options=options)
-    save_weights(path, network, describe_network(config, 5, {**image, "crop_mode": "center"}))
+    save_weights(path, model, describe_model(config, 5, {**image, "crop_mode": "center"}))
     return path
 
 
@@ -39,10 +39,10 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
         "scripts/export.py", checkpoint, "--hub", hub, "--onnx", onnx, "--program", program, "--license", "mit"
     )
     assert result.returncode == 0, result.stderr
-    network, _ = load_network(checkpoint)
+    model, _ = load_model(checkpoint)
     images = torch.randn(3, 3, 64, 64)  # another batch size than that of the export
     with torch.no_grad():
-        expected = network(images)
+        expected = model(images)
         tolerance = dict(rtol=1e-3, atol=1e-4 * expected.abs().max().item())
         loaded = timm.create_model(f"local-dir:{hub}", pretrained=True).eval()
         torch.testing.assert_close(loaded(images), expected, **tolerance)
@@ -57,8 +57,8 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
     assert "Parameters: " in card and "license: mit\n" in card
 
 
-def test_torch_hub_builds_the_networks() -> None:
-    network = torch.hub.load(
+def test_torch_hub_builds_the_models() -> None:
+    model = torch.hub.load(
         str(REPOSITORY),
         "convnext_atto_dcls_gaussian",
         source="local",
@@ -66,10 +66,10 @@ def test_torch_hub_builds_the_networks() -> None:
         dims=[8, 8, 8, 8],
         depths=[1, 1, 1, 1],
     )
-    assert network.num_classes == 3
+    assert model.num_classes == 3
 
 
-def test_a_file_that_does_not_know_its_network_is_named(tmp_path) -> None:
+def test_a_file_that_does_not_know_its_model_is_named(tmp_path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "plain.pth")
     result = run_script("scripts/export.py", tmp_path / "plain.pth", "--hub", tmp_path / "hub")
-    assert result.returncode == 1 and "does not say which network it belongs to" in result.stderr
+    assert result.returncode == 1 and "does not say which model it belongs to" in result.stderr

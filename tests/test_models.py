@@ -61,7 +61,7 @@ LAYERS = {
 
 
 def small_input(name: str, batch: int = 2) -> torch.Tensor:
-    """As small as the network takes it."""
+    """As small as the model takes it."""
     size = (1, 128, 161) if name.endswith("audio") else (3, 64, 64)
     x = torch.randn(batch, *size)
     # PyTorch 2.14 corrupts its heap on CPUs when timm's own fastvit_sa24 trains in channels_last.
@@ -150,7 +150,7 @@ def test_timms_tools_take_features_and_fold(name) -> None:
     torch.testing.assert_close(folded(x), whole(x), rtol=1e-3, atol=1e-5)
 
 
-def test_the_readme_lists_every_network_as_it_is() -> None:
+def test_the_readme_lists_every_model_as_it_is() -> None:
     table = run_script("scripts/list_models.py").stdout
     assert len(table_rows(table)) == len(DCLS) and table in (REPOSITORY / "README.md").read_text()
 

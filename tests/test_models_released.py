@@ -23,8 +23,8 @@ from torch import nn
 
 import dcls
 from benchmarks.reference import VERSIONS, reference
-from models.released import RELEASES, download, load_released, read_released, recognise, to_network
-from training.network import load_network
+from models.released import RELEASES, download, load_released, read_released, recognise, to_model
+from training.model import load_model
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
@@ -82,7 +82,7 @@ def test_full_size_layouts_are_recognised_and_fit(layout) -> None:
     found = recognise(state)
     assert found.model == KEYS[layout]
     model = timm.create_model(found.model)
-    converted = to_network(state, model)
+    converted = to_model(state, model)
     expected = model.state_dict()
     assert converted.keys() == expected.keys()
     assert all(converted[name].shape == tensor.shape for name, tensor in expected.items())
@@ -164,20 +164,20 @@ def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
         read_released(tmp_path / "none.pth")
 
 
-def test_another_network_or_interpolation_is_named(tmp_path) -> None:
+def test_another_model_or_interpolation_is_named(tmp_path) -> None:
     _, state = tiny_reference()
     torch.save({"model": state}, tmp_path / "file.pth")
     narrow = dict(layers=(1, 1, 1, 1), num_classes=5)
     with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear_unnormalized; it does not fit a ConvNeXtDcls"):
         load_released(timm.create_model("convnext_atto_dcls_gaussian"), tmp_path / "file.pth")
-    with pytest.raises(ValueError, match="bilinear_unnormalized.*the network's interpolation is gaussian"):
+    with pytest.raises(ValueError, match="bilinear_unnormalized.*the model's interpolation is gaussian"):
         load_released(
             timm.create_model("resnet50_dcls_bilinear_unnormalized", interpolation="gaussian", **narrow),
             tmp_path / "file.pth",
         )
     with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 missing, such as fc.bias"):
-        network = timm.create_model("resnet50_dcls_bilinear_unnormalized", layers=(1, 1, 1, 1), num_classes=5)
-        load_released(network, saved_without(state, "fc.bias", tmp_path))
+        model = timm.create_model("resnet50_dcls_bilinear_unnormalized", layers=(1, 1, 1, 1), num_classes=5)
+        load_released(model, saved_without(state, "fc.bias", tmp_path))
 
 
 def saved_without(state: dict, name: str, folder: Path) -> Path:
@@ -189,10 +189,10 @@ def test_aliases_of_shared_positions_must_be_equal() -> None:
     model = timm.create_model("convnext_tiny_dcls_gaussian", depths=(2, 1, 1, 1), dims=(8, 8, 8, 8), num_classes=3)
     assert isinstance(model.stages[0].blocks[1].conv_dw, dcls.Dcls2d)
     state = released_names(model)
-    assert to_network(state, model).keys() == model.state_dict().keys()
+    assert to_model(state, model).keys() == model.state_dict().keys()
     state["stages.0.1.dwconv.P"] = state["stages.0.1.dwconv.P"] + 1
     with pytest.raises(ValueError, match=r"stages\.0\.1\.dwconv\.P differs"):
-        to_network(state, model)
+        to_model(state, model)
 
 
 def released_names(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -223,8 +223,8 @@ def test_a_file_is_loaded_without_a_name_and_converted(tmp_path) -> None:
     assert f"{released}: convnext_tiny_dcls_gaussian, 3 classes, kernel_count 26, depths [2, 1, 1, 1]" in result.stdout
     x = torch.randn(1, 3, 64, 64)
     for file in (released, converted):
-        network, known = load_network(file)
-        assert known["name"] == "convnext_tiny_dcls_gaussian" and torch.equal(network(x), source(x))
+        model, known = load_model(file)
+        assert known["name"] == "convnext_tiny_dcls_gaussian" and torch.equal(model(x), source(x))
     assert known["preprocessing"]["crop_pct"] == 0.875
     refused = run_script("scripts/convert_checkpoint.py", tmp_path / "absent.pth", converted)
     assert refused.returncode == 1 and refused.stderr.startswith("error: no checkpoint file")
@@ -308,7 +308,7 @@ def test_pretrained_fetches_converts_and_loads(zenodo) -> None:
     assert timm.models.is_model_pretrained("convnext_tiny_dcls_gaussian")
 
 
-def test_every_release_belongs_to_a_registered_network() -> None:
+def test_every_release_belongs_to_a_registered_model() -> None:
     assert len(RELEASES) == 12 and len({release.file for release in RELEASES}) == 12
     for release in RELEASES:
         assert timm.is_model(release.model) and release.url.startswith(

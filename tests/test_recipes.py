@@ -44,8 +44,8 @@ def metaformer_rate(update: int) -> float:
 )
 def test_learning_rate_of_every_group_at_every_update(row: str, formula: Callable[[int], float], epochs: int) -> None:
     config = load_config(IMAGENET / f"{row}.yaml")
-    network = timm.create_model(config.model.name, dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
-    optimizer = make_optimizer(config.optimizer, network)
+    model = timm.create_model(config.model.name, dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
+    optimizer = make_optimizer(config.optimizer, model)
     scheduler, total = make_scheduler(config.schedule, optimizer, UPDATES_PER_EPOCH)
     assert total == config.schedule.total_epochs == epochs
     scales = {group["name"]: 5.0 if "positions" in group["name"] else 1.0 for group in optimizer.param_groups}
@@ -73,7 +73,7 @@ def test_clamping_and_repulsion_where_the_sources_have_them() -> None:
 
 
 def test_the_penalty_begins_at_its_epoch() -> None:
-    network = timm.create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
+    model = timm.create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 8, 8), depths=(1, 1, 1, 1))
     config = load_config(IMAGENET / "convnext_tiny_dcls_bilinear_unnormalized.yaml").optimizer
-    penalty = make_penalty(config, network)
+    penalty = make_penalty(config, model)
     assert penalty is not None and penalty(20) == 0 and 0 < penalty(21) <= 1 and penalty(299) == penalty(21)

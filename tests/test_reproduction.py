@@ -100,7 +100,7 @@ def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None
         writer.writeheader()
         writer.writerows([better, columns])
     facts = {
-        "network": {"parameters": 123_456, "multiply_adds": 7_000_000}, "commit": "c0ffee", "python": "3.12", "cores": 2,
+        "model": {"parameters": 123_456, "multiply_adds": 7_000_000}, "commit": "c0ffee", "python": "3.12", "cores": 2,
         "gpu": None, "processor": "some", "date": "2026-01-01", "packages": {"torch": "2.14", "timm": "1.0"},
     }  # fmt: skip
     (folder / "environment.json").write_text(json.dumps(facts))

@@ -16,7 +16,7 @@ from processes import run_script, table_rows
 from safetensors.torch import load_file
 
 ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gaussian"
-# The quickstart's network and data, two epochs.
+# The quickstart's model and data, two epochs.
 QUICKSTART = [
     "--config=configs/quickstart.yaml", "schedule.epochs=1", "schedule.warmup_epochs=1", "data.num_workers=0",
     "training.device=cpu",
@@ -88,7 +88,7 @@ def assert_same_weights(first: Path, second: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory) -> Path:
-    """Folder of the quickstart's network, trained by one process."""
+    """Folder of the quickstart's model, trained by one process."""
     folder = tmp_path_factory.mktemp("one")
     result = run_script("train.py", *QUICKSTART, f"checkpoint.dir={folder}", "checkpoint.name=one")
     assert result.returncode == 0, result.stderr

@@ -190,7 +190,7 @@ def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     assert json.loads(scores.stdout.splitlines()[-1])["num_images"] == 15
 
 
-def test_processes_evaluate_one_network_with_batch_norm(tiny_config, image_folder, tmp_path) -> None:
+def test_processes_evaluate_one_model_with_batch_norm(tiny_config, image_folder, tmp_path) -> None:
     config = tiny_config(model="{name: resnet18}", schedule="{epochs: 1, warmup_epochs: 0}")
     result = run_script("train.py", "--config", config, processes=2)
     assert result.returncode == 0, result.stderr

@@ -19,31 +19,31 @@ from training.checkpoint import (
     save_weights,
 )
 from training.errors import UserError
-from training.network import load_network
+from training.model import load_model
 
 SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
 
 @pytest.fixture
-def network() -> nn.Module:
+def model() -> nn.Module:
     return timm.create_model("convnext_atto_dcls_gaussian", **SMALL)
 
 
-def assert_equal_weights(weights, network) -> None:
-    state = network.state_dict()
+def assert_equal_weights(weights, model) -> None:
+    state = model.state_dict()
     assert weights.keys() == state.keys()
     assert all(torch.equal(weights[name], tensor) for name, tensor in state.items())
 
 
 @pytest.mark.parametrize("layout", ["ours", "safetensors", "plain", "legacy", "timm", "parallel"])
-def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
+def test_every_layout_of_weights_is_read(model, layout, tmp_path) -> None:
     path = tmp_path / ("weights.safetensors" if layout == "safetensors" else "weights.pt")
-    state = network.to(memory_format=torch.channels_last).state_dict()
+    state = model.to(memory_format=torch.channels_last).state_dict()
     if layout == "ours":
         save_checkpoint(path, {"state_dict": state, "description": {"name": "x"}})
         assert read_description(path) == {"name": "x"}
     elif layout == "safetensors":
-        save_weights(path, network, {"name": "x", "options": {"dims": [8, 8]}})
+        save_weights(path, model, {"name": "x", "options": {"dims": [8, 8]}})
         assert read_description(path) == {"name": "x", "options": {"dims": [8, 8]}}
     elif layout == "plain":
         torch.save(state, path)
@@ -56,14 +56,14 @@ def test_every_layout_of_weights_is_read(network, layout, tmp_path) -> None:
         assert read_description(path) is None
     else:
         torch.save({"module." + name: tensor for name, tensor in state.items()}, path)
-    assert_equal_weights(read_weights(path), network)
+    assert_equal_weights(read_weights(path), model)
 
 
-def test_averaged_weights_are_taken_where_there_are_any(network, tmp_path) -> None:
+def test_averaged_weights_are_taken_where_there_are_any(model, tmp_path) -> None:
     averaged = timm.create_model("convnext_atto_dcls_gaussian", **SMALL)
-    save_checkpoint(tmp_path / "a.pt", {"state_dict": network.state_dict(), "state_dict_ema": averaged.state_dict()})
+    save_checkpoint(tmp_path / "a.pt", {"state_dict": model.state_dict(), "state_dict_ema": averaged.state_dict()})
     assert_equal_weights(read_weights(tmp_path / "a.pt"), averaged)
-    assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=False), network)
+    assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=False), model)
 
 
 class Hostile:
@@ -84,10 +84,10 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
     assert not Path("hostile-code-ran").exists()
 
 
-def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
-    save_checkpoint(tmp_path / "cut.pt", {"state_dict": network.state_dict()})
+def test_damaged_missing_and_foreign_files_are_named(model, tmp_path) -> None:
+    save_checkpoint(tmp_path / "cut.pt", {"state_dict": model.state_dict()})
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:5000])
-    save_weights(tmp_path / "cut.safetensors", network, {})
+    save_weights(tmp_path / "cut.safetensors", model, {})
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "cut.safetensors").read_bytes()[:5000])
     (tmp_path / "empty.pt").touch()
     for name in ("cut.pt", "cut.safetensors", "empty.pt"):
@@ -126,26 +126,26 @@ def test_damaged_missing_and_foreign_files_are_named(network, tmp_path) -> None:
         ({"name": "resnet10t"}, "num_classes: Field required"),
     ],
 )
-def test_a_description_cannot_send_for_anything(tmp_path, network, description, problem) -> None:
-    save_checkpoint(tmp_path / "a.pt", {"state_dict": network.state_dict(), "description": description})
-    save_weights(tmp_path / "a.safetensors", network, description)
+def test_a_description_cannot_send_for_anything(tmp_path, model, description, problem) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"state_dict": model.state_dict(), "description": description})
+    save_weights(tmp_path / "a.safetensors", model, description)
     for file in ("a.pt", "a.safetensors"):
-        with pytest.raises(UserError, match=f"{file} describes its network in a way that is not accepted: .*{problem}"):
-            load_network(tmp_path / file)
+        with pytest.raises(UserError, match=f"{file} describes its model in a way that is not accepted: .*{problem}"):
+            load_model(tmp_path / file)
 
 
-def test_weights_of_another_network_are_refused_with_what_differs(network) -> None:
+def test_weights_of_another_model_are_refused_with_what_differs(model) -> None:
     other = timm.create_model("convnext_atto", **SMALL)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(UserError) as error:
-        load_weights(network, other.state_dict(), "file.pt")
+        load_weights(model, other.state_dict(), "file.pt")
     message = str(error.value)
     assert message.startswith("file.pt does not fit ConvNeXtDcls: 8 missing, such as stages.0.shared.positions")
     assert "4 of another shape, such as stages.0.blocks.0.conv_dw.weight (8, 1, 7, 7) instead of (8, 1, 26)" in message
-    assert_equal_weights(before, network)
+    assert_equal_weights(before, model)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(network, tmp_path) -> None:
+def test_a_full_disk_leaves_the_checkpoint_before(model, tmp_path) -> None:
     """A limit on the size of files makes writing fail as a full disk does."""
     path, weights = tmp_path / "last.pt", tmp_path / "model.safetensors"
     save_checkpoint(path, {"state_dict": {"x": torch.ones(3)}})
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(network, tmp_path) -> None:
         ):
             save_checkpoint(path, {"state_dict": {"x": torch.ones(100_000)}})
         with pytest.raises(UserError, match=r"cannot write .*model.safetensors"):
-            save_weights(weights, network, {})
+            save_weights(weights, model, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.equal(read_weights(path)["x"], torch.ones(3))

@@ -119,10 +119,10 @@ def test_more_images_per_batch_than_images(image_folder) -> None:
         training_loader(opened(data), data, AugmentationConfig(), IMAGE, BatchPlan(64, 64, 1), ALONE, seed=0)
 
 
-def test_preprocessing_is_the_networks_unless_configured() -> None:
-    network = timm.create_model("convnext_atto")
-    assert preprocessing(DataConfig(dir="x"), network)["crop_pct"] == 0.875
-    image = preprocessing(DataConfig(dir="x", image_size=64, crop_pct=1.0, mean=[0.1, 0.2, 0.3]), network)
+def test_preprocessing_is_the_models_unless_configured() -> None:
+    model = timm.create_model("convnext_atto")
+    assert preprocessing(DataConfig(dir="x"), model)["crop_pct"] == 0.875
+    image = preprocessing(DataConfig(dir="x", image_size=64, crop_pct=1.0, mean=[0.1, 0.2, 0.3]), model)
     assert image["input_size"] == (3, 64, 64) and image["crop_pct"] == 1.0 and image["mean"] == (0.1, 0.2, 0.3)
 
 

@@ -39,15 +39,15 @@ def test_scores_are_those_of_all_images_together(num_classes) -> None:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_is_close(precision) -> None:
-    network = timm.create_model("convnext_atto_dcls_gaussian", num_classes=10).eval()
+    model = timm.create_model("convnext_atto_dcls_gaussian", num_classes=10).eval()
     loader = DataLoader(TensorDataset(torch.randn(4, 3, 64, 64), torch.randint(10, (4,))), batch_size=4)
-    exact = evaluate(network, loader, ALONE, Numerics(ALONE.device))
-    close = evaluate(network, loader, ALONE, Numerics(ALONE.device, precision))
+    exact = evaluate(model, loader, ALONE, Numerics(ALONE.device))
+    close = evaluate(model, loader, ALONE, Numerics(ALONE.device, precision))
     assert close.loss == pytest.approx(exact.loss, rel=0.02)
-    assert all(p.dtype == torch.float32 for p in network.parameters())
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_multiply_adds_of_known_networks() -> None:
+def test_multiply_adds_of_known_models() -> None:
     linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
     assert count_multiply_adds(linear, (3, 2, 2)) == 60
     assert count_parameters(linear) == 65

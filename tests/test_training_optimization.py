@@ -11,39 +11,39 @@ from training.optimization import make_optimizer, make_scheduler
 
 
 @pytest.fixture(scope="module")
-def network():
+def model():
     return timm.create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
 
 
-def is_position(network, parameter) -> bool:
-    return any(parameter is p for stage in network.stages for p in stage.shared.parameters())
+def is_position(model, parameter) -> bool:
+    return any(parameter is p for stage in model.stages for p in stage.shared.parameters())
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
-def test_groups_of_every_optimizer(network, name) -> None:
-    optimizer = make_optimizer(OptimizerConfig(name=name), network)
+def test_groups_of_every_optimizer(model, name) -> None:
+    optimizer = make_optimizer(OptimizerConfig(name=name), model)
     seen = 0
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             seen += 1
-            positions = is_position(network, parameter)
+            positions = is_position(model, parameter)
             assert group.get("lr_scale", 1.0) == (5.0 if positions else 1.0)
             assert group["weight_decay"] == (0 if positions or parameter.ndim <= 1 else 0.05)
-    assert seen == len(list(network.parameters()))
+    assert seen == len(list(model.parameters()))
 
 
-def test_layer_decay_and_position_scale_multiply(network) -> None:
-    optimizer = make_optimizer(OptimizerConfig(layer_decay=0.5, positions_lr_scale=3.0), network)
-    scales = {is_position(network, p): set() for g in optimizer.param_groups for p in g["params"]}
+def test_layer_decay_and_position_scale_multiply(model) -> None:
+    optimizer = make_optimizer(OptimizerConfig(layer_decay=0.5, positions_lr_scale=3.0), model)
+    scales = {is_position(model, p): set() for g in optimizer.param_groups for p in g["params"]}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            scales[is_position(network, parameter)].add(group["lr_scale"])
+            scales[is_position(model, parameter)].add(group["lr_scale"])
     assert scales[True] <= {3 * scale for scale in scales[False]} and len(scales[True]) == 4
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
-def test_per_update_schedule_follows_its_formula_in_every_group(network, name) -> None:
-    optimizer = make_optimizer(OptimizerConfig(name=name), network)
+def test_per_update_schedule_follows_its_formula_in_every_group(model, name) -> None:
+    optimizer = make_optimizer(OptimizerConfig(name=name), model)
     schedule = ScheduleConfig(epochs=8, warmup_epochs=2, min_lr=1e-5)
     scheduler, epochs = make_scheduler(schedule, optimizer, updates_per_epoch=5)
     assert epochs == 10
@@ -58,8 +58,8 @@ def test_per_update_schedule_follows_its_formula_in_every_group(network, name) -
         scheduler.step((update + 1) // 5)
 
 
-def test_per_epoch_schedule_with_cooldown(network) -> None:
-    optimizer = make_optimizer(OptimizerConfig(), network)
+def test_per_epoch_schedule_with_cooldown(model) -> None:
+    optimizer = make_optimizer(OptimizerConfig(), model)
     schedule = ScheduleConfig(
         epochs=10,
         warmup_epochs=2,
@@ -81,10 +81,10 @@ def test_per_epoch_schedule_with_cooldown(network) -> None:
         scheduler.step(epoch + 1)
 
 
-def test_clamping_is_an_option(network) -> None:
+def test_clamping_is_an_option(model) -> None:
     for clamp in (False, True):
-        optimizer = make_optimizer(OptimizerConfig(clamp_positions=clamp), network)
-        positions = network.stages[0].shared.positions
+        optimizer = make_optimizer(OptimizerConfig(clamp_positions=clamp), model)
+        positions = model.stages[0].shared.positions
         with torch.no_grad():
             positions.fill_(40.0)
         positions.grad = torch.zeros_like(positions)
@@ -92,6 +92,6 @@ def test_clamping_is_an_option(network) -> None:
         assert torch.all(positions == (11 if clamp else 40))
 
 
-def test_unknown_optimizers_are_named(network) -> None:
+def test_unknown_optimizers_are_named(model) -> None:
     with pytest.raises(UserError, match="optimizer.name: timm knows no 'adamz', but .*adam"):
-        make_optimizer(OptimizerConfig(name="adamz"), network)
+        make_optimizer(OptimizerConfig(name="adamz"), model)

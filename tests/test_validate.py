@@ -49,11 +49,11 @@ def test_a_checkpoint_of_a_run_gives_the_figures_of_its_training(run, image_fold
 
 
 def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) -> None:
-    network = timm.create_model("resnet18", num_classes=3)
-    torch.save(network.state_dict(), tmp_path / "plain.pth")
+    model = timm.create_model("resnet18", num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "plain.pth")
     arguments = ["--model", "resnet18", "--checkpoint", tmp_path / "plain.pth", "--option", "num_classes=3"]
     figures = scores(capsys, *arguments, "--data-dir", image_folder, "--image-size", 64, "--crop-pct", 1.0)
-    assert figures["parameters"] == sum(p.numel() for p in network.parameters())
+    assert figures["parameters"] == sum(p.numel() for p in model.parameters())
     assert figures["multiply_adds"] > 1e8 and figures["image_size"] == 64
     assert 0 <= figures["top1"] <= figures["top5"] == 100
     table = "resnet18"
@@ -68,7 +68,7 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
     [
         (["--model", "convnext_tiny_dcls_gaus"], "--model: no architecture 'convnext_tiny_dcls_gaus'"),
         (["--model", "convnext_atto_dcls_gaussian", "--pretrained"], "there are no pretrained weights"),
-        (["--model", "resnet18"], "the data set has 3 classes and the network 1000 outputs; .*--option num_classes=3"),
+        (["--model", "resnet18"], "the data set has 3 classes and the model 1000 outputs; .*--option num_classes=3"),
         (["--model", "resnet18", "--split", "."], "is not a split: .*name the folder that holds the class folders .--split."),
         (["--model", "resnet18", "--split", "test"], "--data-dir: no folder .*/test"),
         (["--model", "resnet18", "--option", "speed=3"], "--option.speed: resnet18 takes no such option"),
@@ -83,7 +83,7 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
         (["--model", "resnet18", "--batch-size", "0"], "--batch-size: Input should be greater than or equal to 1, got 0"),
         (["--model", "resnet18", "--option", "num_classes"], "--option: expected KEY=VALUE"),
         (["--model", "resnet18", "--checkpoint", "nowhere.pt"], "no checkpoint file nowhere.pt"),
-        (["--checkpoint", "plain.pth"], "does not say which network it belongs to; validate.py takes the name by --model"),
+        (["--checkpoint", "plain.pth"], "does not say which model it belongs to; validate.py takes the name by --model"),
         (["--model", "resnet34", "--checkpoint", "plain.pth"], "does not fit ResNet: .* missing, such as layer1.2.conv1.weight"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Several networks in one table, and ImageNet's test sets."""
+"""Several models in one table, and ImageNet's test sets."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def json_lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-# Which networks
+# Which models
 
 
 def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
@@ -56,10 +56,10 @@ def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
         list_candidates([], [str(tmp_path / "small/unfinished")], False)
 
 
-def test_what_stands_for_no_network_is_refused(tmp_path) -> None:
-    with pytest.raises(UserError, match="no network fits 'resnetty"):
+def test_what_stands_for_no_model_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="no model fits 'resnetty"):
         list_candidates(["resnetty*"], [], False)
-    with pytest.raises(UserError, match="no network with pretrained weights fits 'convnext_atto_dcls"):
+    with pytest.raises(UserError, match="no model with pretrained weights fits 'convnext_atto_dcls"):
         list_candidates(["convnext_atto_dcls*"], [], True)
     with pytest.raises(UserError, match="holds no finished run .model.safetensors. and no file of weights"):
         list_candidates([], [str(tmp_path)], False)
@@ -97,7 +97,7 @@ def test_a_folder_of_runs_and_a_broken_file_become_one_table(tiny_config, image_
 
 def test_several_processes_write_one_table(image_folder, tmp_path) -> None:
     results = tmp_path / "table.json"
-    arguments = ["--model", "resnet10t", "no_such_network", "convnext_atto_dcls_g*", "--data-dir", image_folder]
+    arguments = ["--model", "resnet10t", "no_such_model", "convnext_atto_dcls_g*", "--data-dir", image_folder]
     result = run_script("validate.py", *arguments, *SMALL, *ON_CPU, "--results", results, processes=2)
     assert result.returncode != 0
     assert "error: 1 of 3 were not evaluated: --model: no architecture" in result.stderr
@@ -139,28 +139,26 @@ def test_a_table_of_another_kind_is_refused_at_once(image_folder, capsys) -> Non
 # Which images
 
 
-def network_of(num_classes: int) -> nn.Module:
-    network = nn.Linear(1, num_classes)
-    network.num_classes = num_classes
-    return network
+def model_of(num_classes: int) -> nn.Module:
+    model = nn.Linear(1, num_classes)
+    model.num_classes = num_classes
+    return model
 
 
 def test_classes_find_their_outputs() -> None:
-    imagenet = network_of(1000)
+    imagenet = model_of(1000)
     assert outputs_of(IMAGENET, imagenet) is None
     assert outputs_of([str(index) for index in range(1000)], imagenet) is None
     assert outputs_of(["n01440764", "n01494475", "n15075141"], imagenet) == [0, 4, 999]
     assert outputs_of(["7", "12"], imagenet) == [7, 12]
-    assert outputs_of(["cat", "dog"], network_of(2)) is None
-    assert outputs_of(None, network_of(2)) is None
-    large = outputs_of(IMAGENET, network_of(21842))
+    assert outputs_of(["cat", "dog"], model_of(2)) is None
+    assert outputs_of(None, model_of(2)) is None
+    large = outputs_of(IMAGENET, model_of(21842))
     names = ImageNetInfo("imagenet-22k-ms").label_names()
     assert [names[index] for index in large] == IMAGENET
-    for classes, network in ((["cat", "dog"], imagenet), (["7", "1000"], imagenet), (["0", "1"], network_of(3))):
-        with pytest.raises(
-            UserError, match=f"the data set has 2 classes and the network {network.num_classes} outputs"
-        ):
-            outputs_of(classes, network)
+    for classes, model in ((["cat", "dog"], imagenet), (["7", "1000"], imagenet), (["0", "1"], model_of(3))):
+        with pytest.raises(UserError, match=f"the data set has 2 classes and the model {model.num_classes} outputs"):
+            outputs_of(classes, model)
 
 
 def write_images(folder: Path, classes: list[str], names: list[str]) -> Path:
@@ -171,23 +169,23 @@ def write_images(folder: Path, classes: list[str], names: list[str]) -> Path:
 
 
 @pytest.mark.parametrize("layout", ["ImageNet-A or -R", "ImageNet-V2"])
-def test_networks_choose_among_the_classes_of_the_test_set(layout, tmp_path, capsys) -> None:
+def test_models_choose_among_the_classes_of_the_test_set(layout, tmp_path, capsys) -> None:
     indices = range(3, 1000, 5) if layout == "ImageNet-A or -R" else range(1000)
     classes = [IMAGENET[index] if layout == "ImageNet-A or -R" else str(index) for index in indices]
     folder = write_images(tmp_path / "set", classes, ["0.jpg"] * len(classes))
     (folder / "README.txt").touch()
-    network = timm.create_model("resnet10t", num_classes=1000)
-    nn.init.zeros_(network.fc.weight)
+    model = timm.create_model("resnet10t", num_classes=1000)
+    nn.init.zeros_(model.fc.weight)
     # The largest output belongs to no class of ImageNet-A; among the 200 classes it is the one of output 3, then 8.
-    network.fc.bias.data = torch.arange(1000, 0, -1.0)
-    torch.save(network.state_dict(), tmp_path / "net.pth")
+    model.fc.bias.data = torch.arange(1000, 0, -1.0)
+    torch.save(model.state_dict(), tmp_path / "net.pth")
     arguments = ["--model", "resnet10t", "--checkpoint", str(tmp_path / "net.pth"), "--image-size", "32"]
     validate.main([*arguments, "--data-dir", str(folder), *ON_CPU])
     (line,) = json_lines(capsys.readouterr().out)
     count = len(indices)
     assert (line["num_classes"], line["num_images"]) == (count, count)
     assert (line["top1"], line["top5"]) == (pytest.approx(100 / count), pytest.approx(500 / count))
-    chosen = torch.log_softmax(network.fc.bias.detach()[list(indices)], 0)
+    chosen = torch.log_softmax(model.fc.bias.detach()[list(indices)], 0)
     assert line["loss"] == pytest.approx(-chosen.mean().item(), rel=1e-4)
 
 
@@ -225,8 +223,8 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     numbers = torch.randperm(50_000, generator=torch.Generator().manual_seed(0))[:1000] + 1
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in numbers.tolist()]
     folder = write_images(tmp_path / "val", IMAGENET, names)
-    network = timm.create_model("resnet10t", num_classes=1000).eval()
-    torch.save(network.state_dict(), tmp_path / "net.pth")
+    model = timm.create_model("resnet10t", num_classes=1000).eval()
+    torch.save(model.state_dict(), tmp_path / "net.pth")
     arguments = ["--model", "resnet10t", "--checkpoint", str(tmp_path / "net.pth"), "--image-size", "32"]
     arguments += ["--data-dir", str(folder), *ON_CPU]
     validate.main([*arguments, "--real-labels"])
@@ -240,7 +238,7 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     loader = validate.evaluation_loader(images.dataset, images.data, task.image, alone)
     with torch.no_grad():
         for batch, _ in loader:
-            real.add_result(network(batch))
+            real.add_result(model(batch))
     assert (line["real_top1"], line["real_top5"]) == (
         pytest.approx(real.get_accuracy(1)), pytest.approx(real.get_accuracy(5))
     )  # fmt: skip

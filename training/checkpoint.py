@@ -1,7 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running what is in them.
 
 ``last.pt`` and ``best.pt`` hold everything a run needs to continue, and under ``state_dict`` and ``state_dict_ema`` the
-weights where timm's own tools look for them. ``model.safetensors`` holds the weights alone. Both describe the network
+weights where timm's own tools look for them. ``model.safetensors`` holds the weights alone. Both describe the model
 they belong to.
 """
 
@@ -33,13 +33,13 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
-def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
-    """Write weights as safetensors, with the description of their network as metadata.
+def save_weights(path: Path, model: nn.Module, description: dict[str, Any]) -> None:
+    """Write weights as safetensors, with the description of their model as metadata.
 
     Raises:
         UserError: as ``save_checkpoint``.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps(description)}
     write_whole(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
 
@@ -69,7 +69,7 @@ def read_weights(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]:
 
 
 def read_description(path: str | Path) -> dict[str, Any] | None:
-    """What a file of this project says of its network or None for any other file.
+    """What a file of this project says of its model or None for any other file.
 
     Raises:
         UserError: as ``read_checkpoint``.
@@ -82,13 +82,13 @@ def read_description(path: str | Path) -> dict[str, Any] | None:
     return content.get("description") if is_ours else None
 
 
-def load_weights(network: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
-    """Load weights that must fit the network exactly; those of a released file are converted.
+def load_weights(model: nn.Module, weights: dict[str, Tensor], origin: str | Path) -> None:
+    """Load weights that must fit the model exactly; those of a released file are converted.
 
     Raises:
-        UserError: names or shapes differ, or it is a released file of another network.
+        UserError: names or shapes differ, or it is a released file of another model.
     """
-    _for_users(load_exactly, network, weights, origin)
+    _for_users(load_exactly, model, weights, origin)
 
 
 def _read_metadata(path: str | Path) -> dict[str, str]:

@@ -29,10 +29,10 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """Which network."""
+    """Which model."""
 
     name: str
-    """timm name of the network, one of this project's or any other. Required."""
+    """timm name of the model, one of this project's or any other. Required."""
     num_classes: Count | None = None
     """Number of classes; by default that of the data set."""
     pretrained: bool = False
@@ -42,9 +42,9 @@ class ModelConfig(Section):
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
     drop_path_rate: Fraction | None = 0.1
-    """Stochastic depth of the last block, earlier blocks have proportionally less; null for networks without it."""
+    """Stochastic depth of the last block, earlier blocks have proportionally less; null for models without it."""
     options: dict[str, Any] = {}
-    """Further arguments of the network's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
+    """Further arguments of the model's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
@@ -67,15 +67,15 @@ class DataConfig(Section):
     val_split: str = "val"
     """Folder or split to evaluate on; "." is dir itself."""
     image_size: Count | None = None
-    """Side of the square input in pixels; by default the network's."""
+    """Side of the square input in pixels; by default the model's."""
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Evaluation: side of the centre crop over the resized image's shorter side; by default the network's."""
+    """Evaluation: side of the centre crop over the resized image's shorter side; by default the model's."""
     interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
-    """Evaluation: how images are resized; by default the network's."""
+    """Evaluation: how images are resized; by default the model's."""
     mean: Channels | None = None
-    """Mean of the three channels, of values in [0, 1]; by default the network's."""
+    """Mean of the three channels, of values in [0, 1]; by default the model's."""
     std: Channels | None = None
-    """Standard deviation of the three channels; by default the network's."""
+    """Standard deviation of the three channels; by default the model's."""
     num_workers: Annotated[int, Field(ge=0)] | None = None
     """Loader processes per training process; 0 loads in the training process itself; by default its share of the
     machine's cores, at most 8."""
@@ -229,9 +229,9 @@ class TrainingConfig(Section):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass (autocast). Weights, positions and optimizer stay in float32."""
     channels_last: bool = True
-    """Memory format of images and weights: faster for these networks on GPUs and CPUs."""
+    """Memory format of images and weights: faster for these models on GPUs and CPUs."""
     compile: bool = False
-    """Compile the network with torch.compile."""
+    """Compile the model with torch.compile."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.9999
@@ -274,7 +274,7 @@ class RowConfig(Section):
     """Which row of a table the run belongs to, and what others report for it; of no consequence for the training."""
 
     title: str | None = None
-    """Network and kernel, as the table shows them."""
+    """Model and kernel, as the table shows them."""
     variant: str | None = None
     """What the row has in common with others that differ from their baselines in the same way."""
     baseline: str | None = None

@@ -122,7 +122,7 @@ def class_names(dataset: Any) -> list[str] | None:
 
 
 def count_classes(train: Any, val: Any, requested: int | None) -> int:
-    """The number of classes of the network's output.
+    """The number of classes of the model's output.
 
     Raises:
         UserError: the splits differ in their classes, there are more classes than requested, or nobody knows.
@@ -144,10 +144,10 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
 
 
 def preprocessing(config: DataConfig, model: nn.Module, *, use_test_size: bool = False) -> dict[str, Any]:
-    """Input size, crop, interpolation, mean and std: as configured, else as the network's own configuration.
+    """Input size, crop, interpolation, mean and std: as configured, else as the model's own configuration.
 
     Args:
-        use_test_size: Prefer the size and crop that timm evaluates the network's pretrained weights with, where they
+        use_test_size: Prefer the size and crop that timm evaluates the model's pretrained weights with, where they
             differ from those of its training.
     """
     wanted = dict(

@@ -13,12 +13,12 @@ KERNELS_PER_STAGE = 6
 
 
 @torch.no_grad()
-def draw_kernels(network: nn.Module) -> Figure:
+def draw_kernels(model: nn.Module) -> Figure:
     """For each set of positions, the strongest kernels of its first layer, with a ring where each element sits.
 
     A ring's radius is the element's learned spread; red and blue are positive and negative weights.
     """
-    layers = first_layer_of_each_set(network)
+    layers = first_layer_of_each_set(model)
     figure = Figure(figsize=(1.6 * KERNELS_PER_STAGE, 1.75 * len(layers)), layout="constrained")
     grid = figure.subplots(len(layers), KERNELS_PER_STAGE, squeeze=False)
     for row, (name, layer) in zip(grid, layers.items(), strict=True):
@@ -33,10 +33,10 @@ def draw_kernels(network: nn.Module) -> Figure:
     return figure
 
 
-def first_layer_of_each_set(network: nn.Module) -> dict[str, dcls.Dcls2d]:
+def first_layer_of_each_set(model: nn.Module) -> dict[str, dcls.Dcls2d]:
     """Name -> layer, one for each set of shared positions."""
     found: dict[int, tuple[str, dcls.Dcls2d]] = {}
-    for name, module in network.named_modules():
+    for name, module in model.named_modules():
         if isinstance(module, dcls.Dcls2d):
             found.setdefault(id(module.positions), (name, module))
     return dict(found.values())

@@ -69,7 +69,7 @@ class Scores:
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Module,
+    model: nn.Module,
     loader: DataLoader,
     processes: Processes,
     numerics: Numerics,
@@ -80,22 +80,22 @@ def evaluate(
     """Evaluate a classifier; each image counts once, whatever the number of processes.
 
     Args:
-        network: (B, 3, H, W) -> logits (B, num_classes); put into eval mode.
+        model: (B, 3, H, W) -> logits (B, num_classes); put into eval mode.
         loader: This process's share of the images, see ``training.data.evaluation_loader``. Targets (B,), or
             (B, 1 + L) with up to L further labels that are right as well, -1 where there are fewer.
-        outputs: The outputs among which the network chooses, in the order of the labels; None for all.
+        outputs: The outputs among which the model chooses, in the order of the labels; None for all.
 
     Raises:
         UserError: an image cannot be read.
     """
-    network.eval()
+    model.eval()
     totals = torch.zeros(7, dtype=torch.float64, device=numerics.device)
     chosen = None if outputs is None else torch.tensor(outputs, device=numerics.device)
     start = time.perf_counter()
     for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
         targets = targets.to(numerics.device, non_blocking=True)
         with numerics.autocast():
-            logits = network(numerics.images(images))
+            logits = model(numerics.images(images))
         totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
     processes.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()

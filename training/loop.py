@@ -38,15 +38,15 @@ class TrainState:
     """All that changes during training.
 
     Attributes:
-        network: The bare network; its parameters are what is saved.
-        forward: The network as training calls it, wrapped for several processes.
+        model: The bare model; its parameters are what is saved.
+        forward: The model as training calls it, wrapped for several processes.
         ema: Averaged weights, or None.
         epoch: Epochs completed.
         updates: Optimizer steps taken.
         best_top1: Best validation accuracy so far, in %.
     """
 
-    network: nn.Module
+    model: nn.Module
     forward: nn.Module
     ema: ModelEmaV3 | None
     optimizer: Optimizer
@@ -70,7 +70,7 @@ class TrainState:
     def content(self) -> dict[str, Any]:
         """What a checkpoint must hold to continue."""
         content = {
-            "state_dict": self.network.state_dict(),
+            "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
@@ -85,9 +85,9 @@ class TrainState:
         """Continue from the content of a checkpoint, with the learning rates and weight decays of this run.
 
         Raises:
-            UserError: it belongs to another network or optimizer.
+            UserError: it belongs to another model or optimizer.
         """
-        load_weights(self.network, content["state_dict"], origin)
+        load_weights(self.model, content["state_dict"], origin)
         if self.ema is not None:
             load_weights(self.ema.module, content.get("state_dict_ema", content["state_dict"]), origin)
         # load_state_dict would silently bring back the options of the run that wrote the checkpoint.
@@ -216,17 +216,17 @@ def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Pr
             state.scaler.scale(loss).backward()
         mean_loss += loss.detach()
     state.scaler.unscale_(state.optimizer)
-    gradients = [parameter.grad for parameter in state.network.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     gradient_norm = torch.nn.utils.get_total_norm(gradients)
     if recipe.clip_grad is not None:
-        clipped = model_parameters(state.network, exclude_head=recipe.clip_mode == "agc")
+        clipped = model_parameters(state.model, exclude_head=recipe.clip_mode == "agc")
         dispatch_clip_grad(clipped, recipe.clip_grad, recipe.clip_mode)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
     state.updates += 1
     if state.ema is not None:
-        state.ema.update(state.network, step=state.updates)
+        state.ema.update(state.model, step=state.updates)
     state.scheduler.step_update(state.updates)
     return mean_loss, gradient_norm
 
@@ -235,7 +235,7 @@ def _prepare(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
     """Check labels while they are on the CPU, bring the batch to the device and mix it."""
     if targets.min() < 0 or targets.max() >= recipe.num_classes:
         raise UserError(
-            f"model.num_classes: labels go from {targets.min()} to {targets.max()}, the network has "
+            f"model.num_classes: labels go from {targets.min()} to {targets.max()}, the model has "
             f"{recipe.num_classes} outputs"
         )
     images, targets = recipe.numerics.images(images), targets.to(recipe.numerics.device, non_blocking=True)

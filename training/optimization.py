@@ -71,13 +71,13 @@ def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], T
     """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsive_loss_from`` on.
 
     Raises:
-        ConfigError: the network has no DCLS layer whose elements could repel each other.
+        ConfigError: the model has no DCLS layer whose elements could repel each other.
     """
     first_epoch = config.repulsive_loss_from
     if first_epoch is None:
         return None
     if not dcls.position_owners(model):
-        raise ConfigError("optimizer.repulsive_loss_from: this network has no DCLS layer; remove the key")
+        raise ConfigError("optimizer.repulsive_loss_from: this model has no DCLS layer; remove the key")
     return lambda epoch: dcls.repulsive_loss(model).square() if epoch >= first_epoch else torch.zeros(())
 
 

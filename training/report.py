@@ -68,7 +68,7 @@ class Report:
             if self.bar.disable:
                 self.say(f"epoch {step.epoch}  update {step.update}  loss {step.loss:.4f}  lr {step.learning_rate:.3g}")
 
-    def epoch(self, row: dict[str, Any], network: nn.Module, update: int) -> None:
+    def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
         """After an epoch and its evaluation."""
         if not self.is_first:
             return
@@ -80,7 +80,7 @@ class Report:
             writer.writerow(row)
         self._append_json({"kind": "epoch", **row})
         if self.wandb is not None:
-            self.wandb.epoch(row, network, update)
+            self.wandb.epoch(row, model, update)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s"
         self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")

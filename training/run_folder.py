@@ -45,8 +45,8 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
     return folder, Path(config.resume) if config.resume else None
 
 
-def write_run_facts(folder: Path, config: Config, processes: Processes, network_facts: dict[str, Any]) -> None:
-    """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command, size of the network).
+def write_run_facts(folder: Path, config: Config, processes: Processes, model_facts: dict[str, Any]) -> None:
+    """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command, size of the model).
 
     Raises:
         UserError: the folder cannot be written.
@@ -56,7 +56,7 @@ def write_run_facts(folder: Path, config: Config, processes: Processes, network_
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
     write_text_whole(folder / CONFIG, dump_config(config))
-    facts = {**environment(processes), "network": network_facts}
+    facts = {**environment(processes), "model": model_facts}
     write_text_whole(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 

@@ -65,10 +65,10 @@ class WandbRun:
         rates = {f"learning_rate/{name}": rate for name, rate in values.pop("learning_rates").items()}
         self._log(values | rates, step.update)
 
-    def epoch(self, row: dict[str, Any], network: nn.Module, update: int) -> None:
-        """Figures of an epoch; of networks with DCLS layers the positions, spreads and strongest kernels, too."""
+    def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
+        """Figures of an epoch; of models with DCLS layers the positions, spreads and strongest kernels, too."""
         with self._outages_ignored():
-            self._log(row | _pictures(network), update)
+            self._log(row | _pictures(model), update)
 
     def finish(self) -> None:
         """Send the rest and end the run."""
@@ -92,12 +92,12 @@ class WandbRun:
         self._warned = True
 
 
-def _pictures(network: nn.Module) -> dict[str, Any]:
+def _pictures(model: nn.Module) -> dict[str, Any]:
     """Histograms of all positions and spreads, by set, and learned kernels."""
-    owners = dcls.position_owners(network)
+    owners = dcls.position_owners(model)
     if not owners:
         return {}
-    found: dict[str, Any] = {"kernels": wandb.Image(draw_kernels(network))}
+    found: dict[str, Any] = {"kernels": wandb.Image(draw_kernels(model))}
     for name, owner in owners.items():
         for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):
             if parameter is not None:

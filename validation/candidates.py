@@ -1,4 +1,4 @@
-"""From the command line to the networks that are to be evaluated."""
+"""From the command line to the models that are to be evaluated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import timm
 from torch import nn
 
 from training.errors import ConfigError
-from training.network import create_network, load_network
+from training.model import create_model, load_model
 from training.run_folder import LAST, WEIGHTS
 
 _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
@@ -17,7 +17,7 @@ _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network to evaluate.
+    """One model to evaluate.
 
     Attributes:
         model: timm's name; None where the checkpoint tells.
@@ -38,24 +38,24 @@ class Candidate:
         return str(self.checkpoint or self.model)
 
     def load(self, use_ema: bool, **options: Any) -> tuple[str, nn.Module, dict[str, Any]]:
-        """Name and network, and the preprocessing that its checkpoint names (empty for the network's own).
+        """Name and model, and the preprocessing that its checkpoint names (empty for the model's own).
 
         Args:
             use_ema: Take averaged weights if the file has them.
-            options: Arguments of the network's constructor.
+            options: Arguments of the model's constructor.
 
         Raises:
-            UserError: the network is unknown, or the checkpoint unreadable or of another network.
+            UserError: the model is unknown, or the checkpoint unreadable or of another model.
         """
         if self.checkpoint is None:
             assert self.model is not None
-            return self.model, create_network(self.model, pretrained=self.pretrained, **options), {}
-        network, known = load_network(self.checkpoint, self.model, use_ema=use_ema, **options)
-        return known["name"], network, known.get("preprocessing", {})
+            return self.model, create_model(self.model, pretrained=self.pretrained, **options), {}
+        model, known = load_model(self.checkpoint, self.model, use_ema=use_ema, **options)
+        return known["name"], model, known.get("preprocessing", {})
 
 
 def list_candidates(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[Candidate]:
-    """All networks that names, wildcards, files and folders stand for.
+    """All models that names, wildcards, files and folders stand for.
 
     Args:
         models: Names and wildcards; with checkpoints at most one name, to which they all belong.
@@ -82,7 +82,7 @@ def _names(pattern: str, pretrained: bool) -> list[str]:
         return [pattern]
     names = timm.list_models(pattern, pretrained=pretrained)
     if not names:
-        raise ConfigError(f"model.name: no network{' with pretrained weights' * pretrained} fits {pattern!r}")
+        raise ConfigError(f"model.name: no model{' with pretrained weights' * pretrained} fits {pattern!r}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""ImageNet's test sets: which of a network's outputs their classes are, and the labels of ImageNet-ReaL."""
+"""ImageNet's test sets: which of a model's outputs their classes are, and the labels of ImageNet-ReaL."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,33 +12,33 @@ from training.errors import ConfigError, UserError
 _VALIDATION_IMAGES = 50_000
 
 
-def outputs_of(classes: Sequence[str] | None, network: nn.Module) -> list[int] | None:
+def outputs_of(classes: Sequence[str] | None, model: nn.Module) -> list[int] | None:
     """The outputs that stand for a data set's classes, None where these are all, in order.
 
-    ImageNet-A and -R have folders for 200 of ImageNet's classes, and networks choose among these alone, as in their
+    ImageNet-A and -R have folders for 200 of ImageNet's classes, and models choose among these alone, as in their
     papers (arXiv:1907.07174, arXiv:2006.16241). ImageNet-Sketch has all classes, ImageNet-V2 too, as folders 0 to 999.
 
     Args:
         classes: Names of the folders in the order of their labels; None where the data set does not know them.
-        network: With ``num_classes`` outputs.
+        model: With ``num_classes`` outputs.
 
     Raises:
-        UserError: the classes cannot be those of the network.
+        UserError: the classes cannot be those of the model.
     """
-    if classes is None or len(classes) == network.num_classes:
+    if classes is None or len(classes) == model.num_classes:
         return None
-    known = _outputs_by_class(network)
+    known = _outputs_by_class(model)
     if not known.keys() >= set(classes):
         raise UserError(
-            f"the data set has {len(classes)} classes and the network {network.num_classes} outputs; take weights that "
+            f"the data set has {len(classes)} classes and the model {model.num_classes} outputs; take weights that "
             f"were trained on these classes, or --option num_classes={len(classes)} if these are"
         )
     return [known[name] for name in classes]
 
 
-def _outputs_by_class(network: nn.Module) -> dict[str, int]:
-    """Name of a class folder -> output, as far as the network is known to be one for ImageNet."""
-    subset = infer_imagenet_subset(network)
+def _outputs_by_class(model: nn.Module) -> dict[str, int]:
+    """Name of a class folder -> output, as far as the model is known to be one for ImageNet."""
+    subset = infer_imagenet_subset(model)
     if subset is None:
         return {}
     names = {name: index for index, name in enumerate(ImageNetInfo(subset).label_names())}

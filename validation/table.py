@@ -1,4 +1,4 @@
-"""Figures of evaluated networks for people and programs."""
+"""Figures of evaluated models for people and programs."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ def readable(figures: Figures) -> dict[str, str]:
 
 
 def markdown(results: Sequence[Figures]) -> str:
-    """One line for each network."""
+    """One line for each model."""
     return tabulate(
         [readable(figures) for figures in results], headers="keys", tablefmt="github", disable_numparse=True
     )

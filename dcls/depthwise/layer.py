@@ -87,6 +87,6 @@ class FastConv2d(nn.Conv2d):
     def _check_size(self, size: tuple[int, int]) -> None:
         if size[0] > self.largest_input[0] or size[1] > self.largest_input[1]:
             raise ValueError(
-                f"this layer's kernel was cropped for inputs up to {self.largest_input}, got {size}; fold the network "
+                f"this layer's kernel was cropped for inputs up to {self.largest_input}, got {size}; fold the model "
                 "again, without an example or with one of this size"
             )

@@ -1,4 +1,4 @@
-"""What a released file holds, told from its keys and shapes, and how its weights fit this project's networks."""
+"""What a released file holds, told from its keys and shapes, and how its weights fit this project's models."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ class Layout:
     """What a file holds.
 
     Attributes:
-        family: Kind of network.
+        family: Kind of model.
         depths: Blocks of each stage.
         dims: Channels of each stage.
         attends: Whether some stages attend rather than convolve.
@@ -47,7 +47,7 @@ class Layout:
 
     @property
     def model(self) -> str:
-        """The registered architecture that fits, with ``options`` where the file's network has another size."""
+        """The registered architecture that fits, with ``options`` where the file's model has another size."""
         sizes = _FAMILIES[self.family].sizes
         size = sizes.get((self.depths, self.dims), next(iter(sizes.values())))
         if self.attends and self.family == "MetaFormer":
@@ -76,7 +76,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Family:
-    """How files of one kind of network are told and renamed.
+    """How files of one kind of model are told and renamed.
 
     Attributes:
         telltale: Matches a key that no other family has.
@@ -124,9 +124,9 @@ _FAMILIES = {
         sizes={((3, 3, 9, 3), (64, 128, 320, 512)): "convformer_s18"},
     ),
     "FastViT": _Family(
-        telltale=r"network\.0\.0\.convffn\.conv\.conv\.weight",
-        block=r"network\.(\d+)\.(\d+)\.convffn\.fc1\.weight",
-        width="network.{}.{}.convffn.fc2.weight",
+        telltale=r"model\.0\.0\.convffn\.conv\.conv\.weight",
+        block=r"model\.(\d+)\.(\d+)\.convffn\.fc1\.weight",
+        width="model.{}.{}.convffn.fc2.weight",
         head="head.weight",
         rename=fastvit.checkpoint_filter_fn,
         depths="layers",
@@ -159,16 +159,16 @@ def recognise(state: State) -> Layout:
         if any(re.fullmatch(family.telltale, key) for key in state) and any(key.endswith(".P") for key in state):
             return _measure(name, family, state)
     raise ValueError(
-        f"the layout is unknown: none of the released {', '.join(_FAMILIES)} networks; its {len(state)} keys begin "
+        f"the layout is unknown: none of the released {', '.join(_FAMILIES)} models; its {len(state)} keys begin "
         f"with {', '.join(list(state)[:3])}"
     )
 
 
-def to_network(state: State, model: nn.Module) -> State:
-    """Released weights under this network's names, in its axis order, and shared positions once; others unchanged.
+def to_model(state: State, model: nn.Module) -> State:
+    """Released weights under this model's names, in its axis order, and shared positions once; others unchanged.
 
     Raises:
-        ValueError: they belong to another network, or layers that share positions differ in them.
+        ValueError: they belong to another model, or layers that share positions differ in them.
     """
     if not any(key.endswith(".P") for key in state):
         return state
@@ -230,13 +230,13 @@ def _check_fit(layout: Layout, model: nn.Module) -> None:
     if not name.startswith(layout.family.replace("FastViT", "FastVit")) or not layers:
         raise ValueError(f"the file holds a {layout}; it does not fit a {name}")
     if layers[0].interpolation != layout.interpolation:
-        raise ValueError(f"the file holds a {layout}; the network's interpolation is {layers[0].interpolation}")
+        raise ValueError(f"the file holds a {layout}; the model's interpolation is {layers[0].interpolation}")
 
 
 def _owner(model: nn.Module, layer: nn.Module, layer_name: str) -> str:
     """Name of the module that owns a layer's positions."""
     if not isinstance(layer, dcls.DclsNd):
-        raise ValueError(f"{layer_name} has learned positions in the file and none in the network")
+        raise ValueError(f"{layer_name} has learned positions in the file and none in the model")
     if layer.owns_positions:
         return layer_name
     return next(name for name, module in model.named_modules() if module is layer.shared)

@@ -1,22 +1,22 @@
-"""From weights to a network that they fit exactly."""
+"""From weights to a model that they fit exactly."""
 
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from models.released.layout import to_network
+from models.released.layout import to_model
 from models.released.reading import read_released
 
 
 def load_released(model: nn.Module, path: str | Path) -> None:
-    """Load a released file into the network it belongs to.
+    """Load a released file into the model it belongs to.
 
     Args:
-        model: A registered network; ``models.released.recognise(read_released(path))`` says which one fits.
+        model: A registered model; ``models.released.recognise(read_released(path))`` says which one fits.
         path: The file as it was downloaded.
 
     Raises:
-        ValueError: the file cannot be read, or belongs to another network.
+        ValueError: the file cannot be read, or belongs to another model.
     """
     load_exactly(model, read_released(path), path)
 
@@ -28,10 +28,10 @@ def load_exactly(model: nn.Module, weights: dict[str, Tensor], origin: str | Pat
         origin: Where they are from, for messages.
 
     Raises:
-        ValueError: names or shapes differ, or it is a released file of another network.
+        ValueError: names or shapes differ, or it is a released file of another model.
     """
     try:
-        weights = to_network(weights, model)
+        weights = to_model(weights, model)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
     expected = model.state_dict()

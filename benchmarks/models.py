@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Whole networks: training step, evaluation and memory beside timm's network and the reference package's.
+"""Whole models: training step, evaluation and memory beside timm's model and the reference package's.
 
-    python -m benchmarks.networks                                                   CPU, float32, batch 8
-    python -m benchmarks.networks --device cuda --batch 128 256 [--compile]         GPU, bfloat16
+    python -m benchmarks.models                                                   CPU, float32, batch 8
+    python -m benchmarks.models --device cuda --batch 128 256 [--compile]         GPU, bfloat16
 
 A training step is forward pass, cross-entropy, backward pass and AdamW on 224 px images; evaluation is a forward pass
-in inference mode. timm's network and ours run in both memory formats and the faster one counts, the reference package's
+in inference mode. timm's model and ours run in both memory formats and the faster one counts, the reference package's
 in channels last; so does ours where nothing is said. "folded" has been through ``dcls.reparameterize``. All sides but
 the reference package, which follows, take turns, on the CPU in a process each; the table shows medians over the rounds.
 """
@@ -29,7 +29,7 @@ from benchmarks.timing import median_ratio, peak_memory, seconds_in_processes, s
 from models.convnext_dcls import ConvNeXtDcls
 from models.metaformer_dcls import MetaFormerDcls
 
-NETWORKS = {"convnext_tiny": ConvNeXtDcls.conv_name, "convformer_s18": MetaFormerDcls.conv_name}
+MODELS = {"convnext_tiny": ConvNeXtDcls.conv_name, "convformer_s18": MetaFormerDcls.conv_name}
 IMAGE_SIZE = 224
 OURS, FOLDED, REFERENCE = "this project", "this project, folded", "reference package"
 DENSE = "dense convolution"  # in benchmarks.kernel_size
@@ -38,21 +38,21 @@ OURS_BOTH, FOLDED_BOTH = ([f"{side}, contiguous", side] for side in (OURS, FOLDE
 COLUMNS = [*TIMM.values(), *OURS_BOTH, *FOLDED_BOTH, REFERENCE]
 
 
-def make_network(name: str, side: str, size: int = 23) -> nn.Module:
-    """timm's network, or with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
+def make_model(name: str, side: str, size: int = 23) -> nn.Module:
+    """timm's model, or with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
     torch.manual_seed(0)
     if side == DENSE:
         return timm.create_model(name, kernel_sizes=size)
     if side in TIMM.values():
         return timm.create_model(name)
     if side == REFERENCE:
-        return with_reference_layers(timm.create_model(name), NETWORKS[name], size)
+        return with_reference_layers(timm.create_model(name), MODELS[name], size)
     return timm.create_model(f"{name}_dcls_gaussian", dilated_kernel_size=size)
 
 
-def with_reference_layers(network: nn.Module, conv_name: str, size: int) -> nn.Module:
+def with_reference_layers(model: nn.Module, conv_name: str, size: int) -> nn.Module:
     """Put the reference's Gaussian layer in place of every depthwise convolution."""
-    for block in [block for stage in network.stages for block in stage.blocks]:
+    for block in [block for stage in model.stages for block in stage.blocks]:
         conv = block.get_submodule(conv_name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,11 +67,11 @@ def with_reference_layers(network: nn.Module, conv_name: str, size: int) -> nn.M
                 version="gauss",
             )
         block.set_submodule(conv_name, layer)
-    return network
+    return model
 
 
 def memory_format(side: str) -> torch.memory_format:
-    """Of the images and the network's weights."""
+    """Of the images and the model's weights."""
     return torch.contiguous_format if side.endswith("contiguous") else torch.channels_last
 
 
@@ -89,15 +89,15 @@ def training_step(
     name: str, side: str, batch: int, device: str, is_compiled: bool = False, size: int = 23
 ) -> Callable[[], object]:
     """A function that makes one step."""
-    network = make_network(name, side, size).to(device, memory_format=memory_format(side)).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=device == "cuda")
+    model = make_model(name, side, size).to(device, memory_format=memory_format(side)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device == "cuda")
     images, targets = make_images(side, batch, device), torch.randint(0, 1000, (batch,), device=device)
     if is_compiled:
-        network.compile()
+        model.compile()
 
     def step() -> None:
         with autocast(device):
-            loss = F.cross_entropy(network(images), targets)
+            loss = F.cross_entropy(model(images), targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -107,18 +107,18 @@ def training_step(
 
 def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool = False) -> Callable[[], object]:
     """A function that computes the logits of one batch."""
-    network = make_network(name, side).to(device, memory_format=memory_format(side)).eval()
+    model = make_model(name, side).to(device, memory_format=memory_format(side)).eval()
     images = make_images(side, batch, device)
     if side in FOLDED_BOTH:
-        dcls.reparameterize(network, images[:1])
-        network.to(memory_format=memory_format(side))
+        dcls.reparameterize(model, images[:1])
+        model.to(memory_format=memory_format(side))
     if is_compiled:
-        network.compile()
+        model.compile()
 
     @torch.inference_mode()
     def evaluate() -> torch.Tensor:
         with autocast(device):
-            return network(images)
+            return model(images)
 
     return evaluate
 
@@ -172,17 +172,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[8])
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--reference-rounds", type=int, default=1, help="0 leaves the reference package out")
-    parser.add_argument("--compile", action="store_true", help="compile all but the reference's network")
+    parser.add_argument("--compile", action="store_true", help="compile all but the reference's model")
     options = parser.parse_args()
     precision = "bfloat16" if options.device == "cuda" else "float32"
     mode = "compiled" if options.compile else "eager"
     print(f"{describe_environment()}; {options.device}, {precision}, {mode}, median of {options.rounds} rounds\n")
     print(f"| | {' | '.join(COLUMNS)} | this project / timm | folded / timm | reference / this project |")
     print("|---" * (len(COLUMNS) + 4) + "|")
-    for name in options.networks:
+    for name in options.models:
         for batch in options.batch:
             print(compare(training_step, [*TIMM.values(), *OURS_BOTH], name, batch, options), flush=True)
             print(compare(evaluation, [*TIMM.values(), *OURS_BOTH, *FOLDED_BOTH], name, batch, options), flush=True)

@@ -1,4 +1,4 @@
-"""From the section ``model`` to a network, with messages for what timm would raise deep inside."""
+"""From the section ``model`` to a model, with messages for what timm would raise deep inside."""
 
 import copy
 import difflib
@@ -18,8 +18,8 @@ from training.config import ModelConfig
 from training.errors import ConfigError, UserError
 
 
-def create_network(name: str, **options: Any) -> nn.Module:
-    """``timm.create_model``, with options that are None left to the network's defaults.
+def create_model(name: str, **options: Any) -> nn.Module:
+    """``timm.create_model``, with options that are None left to the model's defaults.
 
     Raises:
         ConfigError: no such architecture, an option it does not take or refuses, or no pretrained weights.
@@ -48,13 +48,13 @@ def create_network(name: str, **options: Any) -> nn.Module:
         raise ConfigError(f"model.options: {name} cannot be built: {reason}") from error
 
 
-def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
-    """The network to train, with its initial weights.
+def make_model(config: ModelConfig, num_classes: int) -> nn.Module:
+    """The model to train, with its initial weights.
 
     Raises:
-        UserError: see ``create_network`` and ``training.checkpoint.load_weights``.
+        UserError: see ``create_model`` and ``training.checkpoint.load_weights``.
     """
-    network = create_network(
+    model = create_model(
         config.name,
         pretrained=config.pretrained,
         num_classes=num_classes,
@@ -63,39 +63,39 @@ def make_network(config: ModelConfig, num_classes: int) -> nn.Module:
         **config.options,
     )
     if config.initial_checkpoint:
-        load_weights(network, read_weights(config.initial_checkpoint), config.initial_checkpoint)
-    return network
+        load_weights(model, read_weights(config.initial_checkpoint), config.initial_checkpoint)
+    return model
 
 
-def meta_copy(network: nn.Module) -> nn.Module:
-    """The network in eval mode on the meta device, where shapes are known and nothing is computed."""
-    return copy.deepcopy(network).to("meta").eval()
+def meta_copy(model: nn.Module) -> nn.Module:
+    """The model in eval mode on the meta device, where shapes are known and nothing is computed."""
+    return copy.deepcopy(model).to("meta").eval()
 
 
 @torch.no_grad()
-def check_input_size(network: nn.Module, input_size: tuple[int, int, int]) -> None:
+def check_input_size(model: nn.Module, input_size: tuple[int, int, int]) -> None:
     """Try one image (C, H, W), without computing anything.
 
     Raises:
-        ConfigError: the network cannot take RGB images of this size.
+        ConfigError: the model cannot take RGB images of this size.
     """
     if input_size[0] != 3:
         shape = "x".join(map(str, input_size))
-        raise ConfigError(f"model.name: {type(network).__name__} takes inputs of {shape}, and images have 3 channels")
+        raise ConfigError(f"model.name: {type(model).__name__} takes inputs of {shape}, and images have 3 channels")
     try:
-        meta_copy(network)(torch.empty(1, *input_size, device="meta"))
+        meta_copy(model)(torch.empty(1, *input_size, device="meta"))
     except NotImplementedError:  # an operator without meta tensors: nothing was learned
         return
     except (RuntimeError, AssertionError, ValueError) as error:
         size = "x".join(map(str, input_size[1:]))
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"data.image_size: {type(network).__name__} cannot take RGB images of {size}: {reason}"
+            f"data.image_size: {type(model).__name__} cannot take RGB images of {size}: {reason}"
         ) from error
 
 
-def describe_network(config: ModelConfig, num_classes: int, image: dict[str, Any]) -> dict[str, Any]:
-    """What is needed to build the network again and to prepare its images; JSON, kept beside saved weights."""
+def describe_model(config: ModelConfig, num_classes: int, image: dict[str, Any]) -> dict[str, Any]:
+    """What is needed to build the model again and to prepare its images; JSON, kept beside saved weights."""
     return {
         "name": config.name,
         "num_classes": num_classes,
@@ -104,35 +104,35 @@ def describe_network(config: ModelConfig, num_classes: int, image: dict[str, Any
     }
 
 
-def rebuild_network(description: dict[str, Any], **changes: Any) -> nn.Module:
-    """The network that ``describe_network`` described, with fresh weights.
+def rebuild_model(description: dict[str, Any], **changes: Any) -> nn.Module:
+    """The model that ``describe_model`` described, with fresh weights.
 
     Args:
-        changes: Arguments of ``create_network`` that win over the description's.
+        changes: Arguments of ``create_model`` that win over the description's.
 
     Raises:
-        ConfigError: see ``create_network``.
+        ConfigError: see ``create_model``.
     """
     known = {"num_classes": description["num_classes"]} if "num_classes" in description else {}
-    return create_network(description["name"], **{**known, **description["options"], **changes})
+    return create_model(description["name"], **{**known, **description["options"], **changes})
 
 
-def load_network(
+def load_model(
     checkpoint: str | Path, name: str | None = None, *, use_ema: bool = True, **changes: Any
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a file in eval mode, with its (averaged) weights, and its description.
+    """The model of a file in eval mode, with its (averaged) weights, and its description.
 
     The description is the file's own, or what its keys and shapes tell of a released file. It has no "preprocessing"
-    where that is the network's own.
+    where that is the model's own.
 
     Args:
         checkpoint: A file of this project, a released one, or with ``name`` any state dict.
         name: The architecture, where the file does not tell.
         use_ema: Take averaged weights if the file has them.
-        changes: Arguments of ``create_network`` that win over the description's.
+        changes: Arguments of ``create_model`` that win over the description's.
 
     Raises:
-        UserError: the file is missing, unreadable or of another network, or nobody knows its network.
+        UserError: the file is missing, unreadable or of another model, or nobody knows its model.
     """
     weights, known = read_weights(checkpoint, use_ema=use_ema), read_description(checkpoint)
     if known is None:
@@ -141,13 +141,13 @@ def load_network(
         _check_description(known, checkpoint)
         if name not in (None, known["name"]):
             raise UserError(f"{checkpoint} holds weights of {known['name']}, not of {name}")
-    network = rebuild_network(known, **changes)
-    load_weights(network, weights, checkpoint)
-    return network.eval(), known
+    model = rebuild_model(known, **changes)
+    load_weights(model, weights, checkpoint)
+    return model.eval(), known
 
 
 class _Description(BaseModel):
-    """What a file may say of its network: an architecture and its sizes, not where to fetch something from."""
+    """What a file may say of its model: an architecture and its sizes, not where to fetch something from."""
 
     name: Annotated[str, Field(pattern=r"^[\w.]+$")]
     num_classes: int
@@ -170,7 +170,7 @@ def _check_description(known: Any, checkpoint: str | Path) -> None:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{checkpoint} describes its network in a way that is not accepted: {place}: {first['msg']}"
+            f"{checkpoint} describes its model in a way that is not accepted: {place}: {first['msg']}"
         ) from None
 
 
@@ -179,6 +179,6 @@ def _describe_released(weights: dict[str, Tensor], checkpoint: str | Path) -> di
         layout = recognise(weights)
     except ValueError as error:
         raise UserError(
-            f"{checkpoint} does not say which network it belongs to; validate.py takes the name by --model ({error})"
+            f"{checkpoint} does not say which model it belongs to; validate.py takes the name by --model ({error})"
         ) from None
     return {"name": layout.model, "num_classes": layout.num_classes, "options": layout.options}
