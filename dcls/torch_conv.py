@@ -44,10 +44,13 @@ def convolve(
 
 def computed_dtype(input: Tensor) -> torch.dtype:
     """Return the dtype in which PyTorch would convolve input: its own, or that of autocast."""
+    return torch.get_autocast_dtype(input.device.type) if is_autocast(input) else input.dtype
+
+
+def is_autocast(input: Tensor) -> bool:
+    """Return whether autocast chooses the precision of a convolution with this input; it leaves float64 alone."""
     device = input.device.type
-    if device != "meta" and torch.is_autocast_enabled(device) and input.dtype != torch.float64:  # meta has no autocast
-        return torch.get_autocast_dtype(device)
-    return input.dtype
+    return device != "meta" and input.dtype != torch.float64 and torch.is_autocast_enabled(device)  # meta has none
 
 
 def needs_float32(device: torch.device, dtype: torch.dtype, groups: int) -> bool:

@@ -125,8 +125,9 @@ def test_5_an_element_outside_the_kernel_is_felt_and_comes_back(interpolation, o
     assert theirs.P.grad.abs().max() < 1e-6 and kernel_of(theirs).abs().max() < 1e-6
     assert kernel_of(ours).abs().max() > 5e-5
     assert torch.all(ours.positions.grad * sign > 0), "descent moves it inwards"
+    ours.double()  # in float32 the way back, which overshoots, depends on the processor's rounding
     optimizer = torch.optim.Adam([ours.positions], lr=0.5)
-    for _ in range(200):
+    for _ in range(400):
         optimizer.zero_grad()
         (kernel_of(ours)[0, 0] - target).square().sum().backward()
         optimizer.step()

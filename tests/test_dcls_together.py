@@ -163,9 +163,9 @@ def test_compiled() -> None:
 
 
 def test_checkpointing_from_outside() -> None:
-    together, alone = pair()
+    together, alone = (stage.double() for stage in pair())
     for use_reentrant in (True, False):
-        x = torch.randn(2, 6, 8, 8, requires_grad=True)
+        x = torch.randn(2, 6, 8, 8, dtype=torch.float64, requires_grad=True)
         for model in (together, alone):
             model.zero_grad()
         torch.utils.checkpoint.checkpoint(together, x, use_reentrant=use_reentrant).sum().backward()

@@ -10,7 +10,7 @@ from torch import Tensor
 from dcls.depthwise.choice import BACKENDS, use_backend
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
 from dcls.depthwise.operator import convolve
-from dcls.torch_conv import computed_dtype
+from dcls.torch_conv import computed_dtype, is_autocast
 
 __all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]
 
@@ -35,8 +35,8 @@ def depthwise_conv2d(
         ValueError: shapes, dtypes or devices disagree, the kernel is larger than the padded input, or the padding as
             large as the kernel.
     """
-    dtype = computed_dtype(input)
-    if dtype != input.dtype:  # autocast
+    if is_autocast(input):
+        dtype = computed_dtype(input)
         input, kernel, bias = input.to(dtype), kernel.to(dtype), None if bias is None else bias.to(dtype)
     sides = Padding(*padding)
     _check(input, kernel, bias, sides)
