@@ -32,7 +32,7 @@ from training.data import (
     preprocessing,
     training_loader,
 )
-from training.distributed import Processes, join_processes, leave_processes
+from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
@@ -48,7 +48,7 @@ class Run:
     """All parts of a run, ready to start."""
 
     folder: Path
-    processes: Processes
+    distributed: DistributedContext
     train_loader: DataLoader
     val_loader: DataLoader
     recipe: Recipe
@@ -72,16 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with errors_for_people("; continue with checkpoint.resume=auto, from the end of the last epoch"):
         config = load_config(options.config, options.overrides)
         folder, resume_from = locate_run(config.checkpoint, options.config)
-        processes = join_processes(config.training.device)
-        run = prepare(config, folder, processes)
+        distributed = init_distributed(config.training.device)
+        run = prepare(config, folder, distributed)
         if resume_from is not None:
             resume(run, resume_from)
         check_same_start(run)
         fit(run)
-        leave_processes()
+        destroy_distributed()
 
 
-def prepare(config: Config, folder: Path, processes: Processes) -> Run:
+def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Run:
     """Build data, model, optimizer and recipe.
 
     Raises:
@@ -89,32 +89,32 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     """
     choose_algorithms(config.training)
     seed_generators(config.training.seed)
-    batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, processes.world_size)
-    train_set, val_set = open_splits(config, batches, processes)
+    batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, distributed.world_size)
+    train_set, val_set = open_splits(config, batches, distributed)
     num_classes = count_classes(train_set, val_set, config.model.num_classes)
     model = make_model(config.model, num_classes)
     image = preprocessing(config.data, model)
     check_input_size(model, image["input_size"])
     train_loader = training_loader(
-        train_set, config.data, config.augmentation, image, batches, processes, config.training.seed
+        train_set, config.data, config.augmentation, image, batches, distributed, config.training.seed
     )
     recipe = Recipe(
         loss=make_loss(config.augmentation),
         mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
         penalty=make_penalty(config.optimizer, model),
-        numerics=Numerics(processes.device, config.training.precision, config.training.channels_last),
+        numerics=Numerics(distributed.device, config.training.precision, config.training.channels_last),
         accumulation=batches.accumulation,
         clip_grad=config.optimizer.clip_grad,
         clip_mode=config.optimizer.clip_mode,
         num_classes=num_classes,
         seed=config.training.seed,
     )
-    state, epochs = make_state(config, model, recipe, processes, len(train_loader) // batches.accumulation)
+    state, epochs = make_state(config, model, recipe, distributed, len(train_loader) // batches.accumulation)
     return Run(
         folder=folder,
-        processes=processes,
+        distributed=distributed,
         train_loader=train_loader,
-        val_loader=evaluation_loader(val_set, config.data, image, processes),
+        val_loader=evaluation_loader(val_set, config.data, image, distributed),
         recipe=recipe,
         state=state,
         epochs=epochs,
@@ -123,10 +123,10 @@ def prepare(config: Config, folder: Path, processes: Processes) -> Run:
     )
 
 
-def open_splits(config: Config, batches: BatchPlan, processes: Processes) -> tuple[Any, Any]:
+def open_splits(config: Config, batches: BatchPlan, distributed: DistributedContext) -> tuple[Any, Any]:
     """The training and the validation split; the first process downloads them before the others look."""
     open_split = partial(open_dataset, config.data, batch_size=batches.per_process, seed=config.training.seed)
-    with processes.first_process_first():
+    with distributed.main_process_first():
         return (
             open_split(config.data.train_split, is_training=True),
             open_split(config.data.val_split, is_training=False),
@@ -134,10 +134,10 @@ def open_splits(config: Config, batches: BatchPlan, processes: Processes) -> tup
 
 
 def make_state(
-    config: Config, model: nn.Module, recipe: Recipe, processes: Processes, updates_per_epoch: int
+    config: Config, model: nn.Module, recipe: Recipe, distributed: DistributedContext, updates_per_epoch: int
 ) -> tuple[TrainState, int]:
     """Model on its device, averaged weights, optimizer and schedule; and the number of epochs."""
-    training, device = config.training, processes.device
+    training, device = config.training, distributed.device
     model.to(device=device, memory_format=recipe.numerics.memory_format)
     if training.gradient_checkpointing:
         model.set_grad_checkpointing()
@@ -147,7 +147,7 @@ def make_state(
     if training.compile:
         model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
     forward = model
-    if processes.world_size > 1:
+    if distributed.world_size > 1:
         forward = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
     return TrainState(model, forward, ema, optimizer, scheduler, scaler), epochs
@@ -177,8 +177,8 @@ def check_same_start(run: Run) -> None:
         UserError: the run's folder is not the same for all processes.
     """
     updates = torch.tensor([run.state.updates, run.state.updates**2], dtype=torch.float64)
-    total, squares = run.processes.sum(updates).tolist()
-    if squares * run.processes.world_size != total**2:
+    total, squares = run.distributed.sum(updates).tolist()
+    if squares * run.distributed.world_size != total**2:
         raise UserError(
             f"checkpoint.dir: not all processes found the same checkpoint in {run.folder}; it must lie on a disk that "
             "all nodes share"
@@ -191,22 +191,22 @@ def fit(run: Run) -> None:
     Raises:
         UserError: the loss is not finite, an image is broken, the disk is full.
     """
-    state, processes = run.state, run.processes
+    state, distributed = run.state, run.distributed
     if state.epoch >= run.epochs and (run.folder / WEIGHTS).is_file():
-        if processes.is_first:  # its records stay as they are
+        if distributed.is_main:  # its records stay as they are
             print(f"finished already, after {state.epoch} epochs: {outcome(run)}")
         return
-    if processes.is_first:
+    if distributed.is_main:
         input_size = tuple(run.description["preprocessing"]["input_size"])
-        write_run_facts(run.folder, run.config, processes, describe_size(state.model, input_size))
+        write_run_facts(run.folder, run.config, distributed, describe_size(state.model, input_size))
     updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
-    report = Report(run.folder, run.config, processes, updates_per_epoch, state.epoch)
+    report = Report(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
     if state.epoch > 0:
         report.continued(state.epoch, run.changes)
     try:
         while state.epoch < run.epochs:
             train_one(run, report)
-        if processes.is_first:
+        if distributed.is_main:
             averaged = state.ema.module if state.ema is not None else state.model
             save_weights(run.folder / WEIGHTS, averaged, run.description)
             report.say(f"finished: {outcome(run)}")
@@ -232,7 +232,7 @@ def train_one(run: Run, report: Report) -> None:
             shuffled.set_epoch(epoch)
     row: dict[str, Any] = {"epoch": epoch, "learning_rate": state.learning_rate}
     try:
-        summary = train_epoch(state, run.train_loader, run.recipe, run.processes, report.update)
+        summary = train_epoch(state, run.train_loader, run.recipe, run.distributed, report.update)
         row |= {
             "updates": state.updates,
             "train_loss": summary.loss,
@@ -256,9 +256,9 @@ def validation_scores(run: Run) -> dict[str, float]:
     for prefix, model in (("val", run.state.model), ("ema", run.state.ema and run.state.ema.module)):
         if model is None:
             continue
-        if run.processes.world_size > 1:
-            distribute_bn(model, run.processes.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(model, run.val_loader, run.processes, run.recipe.numerics)
+        if run.distributed.world_size > 1:
+            distribute_bn(model, run.distributed.world_size, reduce=True)  # or each process would evaluate another one
+        scores = evaluate(model, run.val_loader, run.distributed, run.recipe.numerics)
         if not math.isfinite(scores.loss):
             raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
@@ -271,7 +271,7 @@ def save(run: Run, row: dict[str, Any]) -> None:
     top1 = row.get("ema_top1", row["val_top1"])
     is_best = top1 > state.best_top1
     state.best_top1 = max(top1, state.best_top1)
-    if not run.processes.is_first:
+    if not run.distributed.is_main:
         return
     content = {"description": run.description, "config": run.config.model_dump(), "metrics": row, **state.content()}
     if is_best:  # first: a run cut off in between repeats the epoch, and finds it the best again

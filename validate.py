@@ -21,7 +21,7 @@ from torch import nn
 from training.complexity import describe_size
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
-from training.distributed import Processes, join_processes, leave_processes
+from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.model import check_input_size
@@ -47,16 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of validate.py."""
     options = parse_arguments(arguments)
     with errors_for_people(), keys_as_flags():
-        processes = join_processes(options.device)
+        distributed = init_distributed(options.device)
         candidates = list_candidates(options.model, options.checkpoint, options.pretrained)
         constructor_options = dict(map(parse_option, options.option))
-        images = open_images(options, processes)
+        images = open_images(options, distributed)
         for path in options.results:
             path.parent.mkdir(parents=True, exist_ok=True)
-        results, failures = evaluate_all(candidates, constructor_options, images, options, processes)
-        if processes.is_first:
+        results, failures = evaluate_all(candidates, constructor_options, images, options, distributed)
+        if distributed.is_main:
             show(results)
-        leave_processes()
+        destroy_distributed()
         if failures:
             raise ConfigError(f"{len(failures)} of {len(candidates)} were not evaluated: {'; '.join(failures)}")
 
@@ -142,14 +142,14 @@ class Images:
     classes: list[str] | None
 
 
-def open_images(options: argparse.Namespace, processes: Processes) -> Images:
+def open_images(options: argparse.Namespace, distributed: DistributedContext) -> Images:
     """Open the data set, with ReaL labels if they are wanted.
 
     Raises:
         UserError: it is missing, or an option is out of range.
     """
     data = image_configuration(options)
-    with processes.first_process_first():
+    with distributed.main_process_first():
         dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
     classes = class_names(dataset)
     if options.real_labels:
@@ -208,7 +208,7 @@ def evaluate_all(
     constructor_options: dict[str, Any],
     images: Images,
     options: argparse.Namespace,
-    processes: Processes,
+    distributed: DistributedContext,
 ) -> tuple[list[Figures], list[str]]:
     """Figures of all models; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
     results: list[Figures] = []
@@ -221,19 +221,19 @@ def evaluate_all(
             reason = error.one_line()
             if len(candidates) == 1:
                 raise ConfigError(reason) from error
-        if processes.any(task is None):
+        if distributed.any(task is None):
             failures.append(reason if str(candidate) in reason else f"{candidate}: {reason}")
             continue
         assert task is not None
-        results.append(score(task, images, options, processes))
-        if processes.is_first:
+        results.append(score(task, images, options, distributed))
+        if distributed.is_main:
             for path in options.results:
                 write_results(path, results)
     return results, failures
 
 
 def prepare(candidate: Candidate, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
-    """Load a model and see whether it fits the images. Processes do not wait for each other here.
+    """Load a model and see whether it fits the images. DistributedContext do not wait for each other here.
 
     Raises:
         UserError: it cannot be loaded, or does not fit.
@@ -248,17 +248,17 @@ def prepare(candidate: Candidate, images: Images, use_ema: bool, **constructor_o
     return Task(name, candidate.weights, model, image, outputs_of(images.classes, model))
 
 
-def score(task: Task, images: Images, options: argparse.Namespace, processes: Processes) -> Figures:
+def score(task: Task, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Figures:
     """Evaluate: scores, size and cost, by name.
 
     Raises:
         UserError: an image cannot be read.
     """
-    numerics = Numerics(processes.device, options.precision, options.channels_last)
-    model = task.model.to(device=processes.device, memory_format=numerics.memory_format)
-    loader = evaluation_loader(images.dataset, images.data, task.image, processes)
-    show_progress = processes.is_first and sys.stderr.isatty()
-    scores = evaluate(model, loader, processes, numerics, outputs=task.outputs, show_progress=show_progress)
+    numerics = Numerics(distributed.device, options.precision, options.channels_last)
+    model = task.model.to(device=distributed.device, memory_format=numerics.memory_format)
+    loader = evaluation_loader(images.dataset, images.data, task.image, distributed)
+    show_progress = distributed.is_main and sys.stderr.isatty()
+    scores = evaluate(model, loader, distributed, numerics, outputs=task.outputs, show_progress=show_progress)
     return {
         "model": task.name,
         "weights": task.weights,

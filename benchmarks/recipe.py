@@ -22,7 +22,7 @@ from benchmarks.environment import describe_environment
 from benchmarks.reference import VERSIONS, axis_order, reference
 from training.config import Config
 from training.config_file import load_config
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.evaluation import Numerics
 from training.loop import Recipe, TrainState, train_epoch
 from training.model import create_model
@@ -123,7 +123,7 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainState(model, model, None, optimizer, scheduler, scaler)
     for batch in batches:
-        train_epoch(state, [batch], recipe, Processes(0, 1, device), lambda _: None)  # type: ignore[arg-type]
+        train_epoch(state, [batch], recipe, DistributedContext(0, 1, device), lambda _: None)  # type: ignore[arg-type]
 
 
 def train_theirs(model: nn.Module, sets: list[list[nn.Module]], config: Config, batches: list[Batch]) -> None:

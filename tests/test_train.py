@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 import train
 from training import weights_and_biases
 from training.checkpoint import read_checkpoint, read_weights
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError, errors_for_people
 from training.run_folder import environment
 
@@ -178,7 +178,9 @@ def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     config = tiny_config(augmentation=augmentation, model=model, training=training)
     for processes in (1, 2):
         limit = "training.seed=3"
-        result = run_script("train.py", "--config", config, f"checkpoint.name=p{processes}", limit, processes=processes)
+        result = run_script(
+            "train.py", "--config", config, f"checkpoint.name=p{processes}", limit, distributed=distributed
+        )
         assert result.returncode == 0, result.stderr
     one, two = (tmp_path / "output" / name for name in ("p1", "p2"))
     assert_close_weights(one, two)
@@ -204,12 +206,12 @@ def test_processes_evaluate_one_model_with_batch_norm(tiny_config, image_folder,
 
 
 def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
-    class WithOneAtTheStart(Processes):
+    class WithOneAtTheStart(DistributedContext):
         def sum(self, values):
             return values  # the other process adds nothing: it starts at update 0
 
     processes = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
-    run = SimpleNamespace(processes=processes, folder="output/run", state=SimpleNamespace(updates=12))
+    run = SimpleNamespace(distributed=distributed, folder="output/run", state=SimpleNamespace(updates=12))
     with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
         train.check_same_start(run)
 
@@ -324,10 +326,10 @@ def test_a_full_disk_ends_with_one_message_and_harms_nothing(tiny_config, tmp_pa
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_broken_image_ends_a_real_run_with_its_name(tiny_config, image_folder, processes) -> None:
+def test_a_broken_image_ends_a_real_run_with_its_name(tiny_config, image_folder, distributed) -> None:
     victim = image_folder / "train" / "top" / "0.png"
     victim.write_bytes(b"broken")
-    result = run_script("train.py", "--config", tiny_config(), "data.num_workers=1", processes=processes)
+    result = run_script("train.py", "--config", tiny_config(), "data.num_workers=1", distributed=distributed)
     assert result.returncode == 1
     assert f"error: cannot decode image {victim}" in result.stderr
     if processes == 1:
@@ -454,5 +456,5 @@ def read_all(controller: int) -> str:
 
 
 def test_environment_names_the_commit(tmp_path) -> None:
-    facts = environment(Processes(0, 1, torch.device("cpu")))
+    facts = environment(DistributedContext(0, 1, torch.device("cpu")))
     assert facts["commit"] is None or len(facts["commit"].removesuffix("-dirty")) == 40

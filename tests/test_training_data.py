@@ -22,10 +22,10 @@ from training.data import (
     preprocessing,
     training_loader,
 )
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import UserError
 
-ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
+ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 IMAGE = dict(
     input_size=(3, 32, 32), interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0, crop_mode="center"
 )
@@ -193,8 +193,8 @@ def test_webdataset_shards(tmp_path) -> None:
         data = DataConfig(dir=str(tmp_path), dataset="wds/quickstart", num_workers=num_workers)
         seen = []
         for rank in range(world_size):
-            processes = Processes(rank, world_size, torch.device("cpu"))
-            loader = evaluation_loader(opened(data, "val", False), data, IMAGE, processes)
+            processes = DistributedContext(rank, world_size, torch.device("cpu"))
+            loader = evaluation_loader(opened(data, "val", False), data, IMAGE, distributed)
             assert len(loader.dataset) == 20
             seen += [t for _, ts in loader for t in ts.tolist()]
         assert sorted(seen) == expected, (world_size, num_workers)

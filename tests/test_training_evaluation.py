@@ -7,10 +7,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import models  # noqa: F401
 from training.complexity import count_multiply_adds, count_parameters
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.evaluation import Numerics, evaluate
 
-ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
+ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 
 
 class FirstPixels(nn.Module):

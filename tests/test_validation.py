@@ -15,7 +15,7 @@ from torch import nn
 
 import train
 import validate
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import UserError
 from training.evaluation import Numerics, Scores, evaluate
 from validation.candidates import Candidate, list_candidates
@@ -204,7 +204,7 @@ def scores_of(logits: list[float], targets: list, **options) -> Scores:
     device = torch.device("cpu")
     data = torch.utils.data.TensorDataset(torch.zeros(len(targets), 3, 2, 2), torch.tensor(targets))
     loader = torch.utils.data.DataLoader(data, batch_size=2)
-    return evaluate(Constant(logits), loader, Processes(0, 1, device), Numerics(device), **options)
+    return evaluate(Constant(logits), loader, DistributedContext(0, 1, device), Numerics(device), **options)
 
 
 def test_further_labels_count_as_right_and_images_without_any_do_not_count() -> None:
@@ -232,7 +232,7 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     (line,) = json_lines(text)
     real = RealLabelsImagenet([""] * 50_000)
     real.filenames = names
-    alone = Processes(0, 1, torch.device("cpu"))
+    alone = DistributedContext(0, 1, torch.device("cpu"))
     images = validate.open_images(validate.parse_arguments(arguments), alone)
     task = validate.prepare(Candidate("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
     loader = validate.evaluation_loader(images.dataset, images.data, task.image, alone)

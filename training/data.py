@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from training.config import AugmentationConfig, DataConfig
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError
 from training.randomness import mix
 from training.samples import EvaluationOrder, IterableShare, Samples, TrainingOrder
@@ -168,7 +168,7 @@ def training_loader(
     augmentation: AugmentationConfig,
     image: dict[str, Any],
     batches: BatchPlan,
-    processes: Processes,
+    distributed: DistributedContext,
     seed: int,
 ) -> DataLoader:
     """Shuffled, augmented batches of this process; iterable data sets (wds/...) shuffle and share by themselves.
@@ -181,11 +181,11 @@ def training_loader(
     Raises:
         UserError: there are fewer images than one global batch.
     """
-    if len(dataset) < batches.batch_size // (processes.world_size if isinstance(dataset, IterableDataset) else 1):
+    if len(dataset) < batches.batch_size // (distributed.world_size if isinstance(dataset, IterableDataset) else 1):
         raise ConfigError(f"training.batch_size: {batches.batch_size} is more than the {len(dataset)} training images")
     transform = training_transform(augmentation, image)
-    order = TrainingOrder(len(dataset), batches.batch_size, processes.rank, processes.world_size, seed)
-    return _loader(dataset, transform, order, batches.per_process, data.num_workers, processes, seed, drop_last=True)
+    order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
+    return _loader(dataset, transform, order, batches.per_process, data.num_workers, distributed, seed, drop_last=True)
 
 
 def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) -> Any:
@@ -218,7 +218,9 @@ def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) 
         ) from error
 
 
-def evaluation_loader(dataset: Any, data: DataConfig, image: dict[str, Any], processes: Processes) -> DataLoader:
+def evaluation_loader(
+    dataset: Any, data: DataConfig, image: dict[str, Any], distributed: DistributedContext
+) -> DataLoader:
     """Batches of this process's share of the images, in which every image stands exactly once."""
     transform = create_transform(
         image["input_size"],
@@ -229,9 +231,11 @@ def evaluation_loader(dataset: Any, data: DataConfig, image: dict[str, Any], pro
         crop_mode=image["crop_mode"],
     )
     if isinstance(dataset, IterableDataset):
-        dataset = IterableShare(dataset, processes.rank, processes.world_size)
-    order = EvaluationOrder(len(dataset), processes.rank, processes.world_size)
-    return _loader(dataset, transform, order, data.val_batch_size, data.num_workers, processes, seed=0, drop_last=False)
+        dataset = IterableShare(dataset, distributed.rank, distributed.world_size)
+    order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
+    return _loader(
+        dataset, transform, order, data.val_batch_size, data.num_workers, distributed, seed=0, drop_last=False
+    )
 
 
 def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: int) -> Mixup | None:
@@ -277,7 +281,7 @@ def _loader(
     order: TrainingOrder | EvaluationOrder,
     batch_size: int,
     num_workers: int | None,
-    processes: Processes,
+    distributed: DistributedContext,
     seed: int,
     drop_last: bool,
 ) -> DataLoader:
@@ -291,8 +295,8 @@ def _loader(
         batch_size=batch_size,
         sampler=None if iterable else order,
         num_workers=num_workers,
-        pin_memory=processes.device.type == "cuda",
+        pin_memory=distributed.device.type == "cuda",
         drop_last=drop_last,
         persistent_workers=num_workers > 0,
-        generator=torch.Generator().manual_seed(mix(seed, processes.rank)),
+        generator=torch.Generator().manual_seed(mix(seed, distributed.rank)),
     )

@@ -15,7 +15,7 @@ _last_operation: dist.Work | None = None
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """This process among those of the run.
 
     Attributes:
@@ -29,7 +29,7 @@ class Processes:
     device: torch.device
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
@@ -46,14 +46,14 @@ class Processes:
         return bool(self.sum(torch.tensor([float(is_so)])).item())
 
     @contextmanager
-    def first_process_first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """A block that the first process leaves, even by an error, before the others enter, e.g. for a download."""
-        if not self.is_first:
+        if not self.is_main:
             self.barrier()
         try:
             yield
         finally:
-            if self.is_first:
+            if self.is_main:
                 self.barrier()
 
     def barrier(self) -> None:
@@ -62,7 +62,7 @@ class Processes:
             dist.barrier()
 
 
-def join_processes(device: str | None = None) -> Processes:
+def init_distributed(device: str | None = None) -> DistributedContext:
     """Join the processes that torchrun started (NCCL on GPUs, Gloo on CPUs), or run alone.
 
     Args:
@@ -80,16 +80,16 @@ def join_processes(device: str | None = None) -> Processes:
         raise ConfigError(f"training.device: {device!r} is not a device; use cuda or cpu") from None
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
-        return Processes(rank=0, world_size=1, device=chosen)
+        return DistributedContext(rank=0, world_size=1, device=chosen)
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
     # Others may wait long for the first process, which downloads data or lists a large folder.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=1))
-    return Processes(dist.get_rank(), world_size, chosen)
+    return DistributedContext(dist.get_rank(), world_size, chosen)
 
 
-def leave_processes() -> None:
+def destroy_distributed() -> None:
     """Close the connections to the other processes, if any, once all have come to their end."""
     if dist.is_initialized():
         # With torch 2.11, Gloo's thread and the end of the process can wait for each other for ever (its mutex against

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import UserError
 
 
@@ -71,7 +71,7 @@ class Scores:
 def evaluate(
     model: nn.Module,
     loader: DataLoader,
-    processes: Processes,
+    distributed: DistributedContext,
     numerics: Numerics,
     *,
     outputs: Sequence[int] | None = None,
@@ -97,7 +97,7 @@ def evaluate(
         with numerics.autocast():
             logits = model(numerics.images(images))
         totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
-    processes.sum(totals)
+    distributed.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()
     if int(count) != len(loader.dataset):
         raise UserError(

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from training.checkpoint import load_weights
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import UserError
 from training.evaluation import Numerics
 from training.randomness import seed_generators
@@ -161,7 +161,7 @@ def train_epoch(
     state: TrainState,
     loader: DataLoader,
     recipe: Recipe,
-    processes: Processes,
+    distributed: DistributedContext,
     on_update: Callable[[UpdateSummary], None],
 ) -> EpochSummary:
     """Train for one epoch: as many updates as the loader fills, the same number in every process.
@@ -182,7 +182,7 @@ def train_epoch(
     for _ in range(num_updates):
         group = list(itertools.islice(batches, recipe.accumulation))
         rates = state.learning_rate, state.learning_rates
-        loss, gradient_norm = _update(state, group, recipe, processes)
+        loss, gradient_norm = _update(state, group, recipe, distributed)
         total += loss
         images += sum(len(targets) for _, targets in group)
         if pending is not None:  # its loss is ready by now, so reading it does not hold the device up
@@ -190,21 +190,23 @@ def train_epoch(
         pending = partial(_summary, state.epoch, state.updates, loss, gradient_norm, *rates)
     assert pending is not None
     on_update(pending())
-    totals = processes.sum(torch.stack([total, total.new_tensor(images)]))
+    totals = distributed.sum(torch.stack([total, total.new_tensor(images)]))
     seconds = time.perf_counter() - start
     state.epoch += 1
     state.scheduler.step(state.epoch)
     return EpochSummary(
-        loss=totals[0].item() / (num_updates * processes.world_size), images_per_second=totals[1].item() / seconds
+        loss=totals[0].item() / (num_updates * distributed.world_size), images_per_second=totals[1].item() / seconds
     )
 
 
-def _update(state: TrainState, group: list[Batch], recipe: Recipe, processes: Processes) -> tuple[Tensor, Tensor]:
+def _update(
+    state: TrainState, group: list[Batch], recipe: Recipe, distributed: DistributedContext
+) -> tuple[Tensor, Tensor]:
     """One optimizer step over the accumulated batches; their mean loss and the gradient's norm, still on the device."""
     mean_loss = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
     for index, (images, targets) in enumerate(group):
         # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
-        seed_generators(recipe.seed, state.updates, processes.rank * recipe.accumulation + index)
+        seed_generators(recipe.seed, state.updates, distributed.rank * recipe.accumulation + index)
         images, targets = _prepare(images, targets, recipe)
         is_last = index == len(group) - 1
         with _gradient_exchange(state.forward, is_last):

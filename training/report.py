@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from training.config import Config
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.files import write_text_whole
 from training.loop import UpdateSummary
 from training.run_folder import METRICS
@@ -30,14 +30,14 @@ class Report:
     """
 
     def __init__(
-        self, folder: Path, config: Config, processes: Processes, updates_per_epoch: int, start_epoch: int
+        self, folder: Path, config: Config, distributed: DistributedContext, updates_per_epoch: int, start_epoch: int
     ) -> None:
-        self.is_first = processes.is_first
+        self.is_main = distributed.is_main
         self.every_updates = config.logging.every_updates
         self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
-        self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_first and sys.stderr.isatty()))
+        self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.wandb = None
-        if self.is_first:
+        if self.is_main:
             _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
             if config.logging.wandb != "off":
                 from training.weights_and_biases import WandbRun  # slow to import, and not needed by most
@@ -46,7 +46,7 @@ class Report:
 
     def continued(self, epoch: int, changes: dict[str, list[Any]]) -> None:
         """After a restart: where it goes on, and which keys have other values than before."""
-        if not self.is_first:
+        if not self.is_main:
             return
         self._append_json({"kind": "continued", "epoch": epoch, "changes": changes})
         self.say(f"continuing with epoch {epoch}")
@@ -61,7 +61,7 @@ class Report:
     def update(self, step: UpdateSummary) -> None:
         """After an optimizer step."""
         self.bar.update()
-        if self.is_first and step.update % self.every_updates == 0:
+        if self.is_main and step.update % self.every_updates == 0:
             self._append_json({"kind": "update", **asdict(step)})
             if self.wandb is not None:
                 self.wandb.update(step)
@@ -70,7 +70,7 @@ class Report:
 
     def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
         """After an epoch and its evaluation."""
-        if not self.is_first:
+        if not self.is_main:
             return
         is_new = not self.csv_file.exists()
         with self.csv_file.open("a", newline="", encoding="utf-8") as file:
@@ -87,7 +87,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar where there is one."""
-        if self.is_first:
+        if self.is_main:
             self.bar.write(text, file=sys.stdout)
             sys.stdout.flush()
 

@@ -14,7 +14,7 @@ import torch
 
 from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
-from training.distributed import Processes
+from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError
 from training.files import write_text_whole
 
@@ -45,7 +45,7 @@ def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path 
     return folder, Path(config.resume) if config.resume else None
 
 
-def write_run_facts(folder: Path, config: Config, processes: Processes, model_facts: dict[str, Any]) -> None:
+def write_run_facts(folder: Path, config: Config, distributed: DistributedContext, model_facts: dict[str, Any]) -> None:
     """Write config.yaml (resolved) and environment.json (versions, commit, hardware, command, size of the model).
 
     Raises:
@@ -56,11 +56,11 @@ def write_run_facts(folder: Path, config: Config, processes: Processes, model_fa
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
     write_text_whole(folder / CONFIG, dump_config(config))
-    facts = {**environment(processes), "model": model_facts}
+    facts = {**environment(distributed), "model": model_facts}
     write_text_whole(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
-def environment(processes: Processes) -> dict[str, Any]:
+def environment(distributed: DistributedContext) -> dict[str, Any]:
     """Versions, commit, hardware and command of this process."""
     packages = ("torch", "torchvision", "timm", "pillow", "numpy", "dcls-imagenet")
     return {
@@ -73,7 +73,7 @@ def environment(processes: Processes) -> dict[str, Any]:
         "processor": _processor_name(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "processes": processes.world_size,
+        "processes": distributed.world_size,
     }
 
 
