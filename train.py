@@ -17,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
-from training.complexity import describe_size
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
 from training.continuation import changes_since
@@ -35,6 +34,7 @@ from training.data import (
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
+from training.flops import describe_size
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler

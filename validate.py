@@ -18,12 +18,12 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
-from training.complexity import describe_size
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
+from training.flops import describe_size
 from training.model import check_input_size
 from validation.candidates import Candidate, list_candidates
 from validation.imagenet import add_real_labels, outputs_of

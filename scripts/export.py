@@ -20,8 +20,8 @@ from torch import nn
 
 import dcls
 from models.released.releases import release_of
-from training.complexity import count_multiply_adds, count_parameters
 from training.errors import UserError, errors_for_people
+from training.flops import count_multiply_adds, count_parameters
 from training.model import load_model
 
 CITATION = """@article{hassani2023beyond,

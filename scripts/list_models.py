@@ -9,7 +9,7 @@ from timm.data import resolve_model_data_config
 import dcls
 from models import NAMES
 from models.released.releases import release_of
-from training.complexity import count_multiply_adds, count_parameters
+from training.flops import count_multiply_adds, count_parameters
 
 
 def main() -> None:

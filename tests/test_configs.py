@@ -7,8 +7,8 @@ import torch
 from conftest import REPOSITORY
 
 from reproduction.rows import Row, all_rows, find_rows
-from training.complexity import count_parameters
 from training.config_file import load_config
+from training.flops import count_parameters
 from training.model import make_model
 
 FOLDER = REPOSITORY / "configs"

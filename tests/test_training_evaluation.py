@@ -6,9 +6,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import models  # noqa: F401
-from training.complexity import count_multiply_adds, count_parameters
 from training.distributed import DistributedContext
 from training.evaluation import Numerics, evaluate
+from training.flops import count_multiply_adds, count_parameters
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 
