@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
-from training.continuation import changes_since
 from training.data import (
     BatchPlan,
     count_classes,
@@ -40,6 +39,7 @@ from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 from training.randomness import seed_generators
 from training.report import Report
+from training.resume import diff_config
 from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
 
 
@@ -160,7 +160,7 @@ def resume(run: Run, checkpoint: Path) -> None:
         UserError: the file cannot be read, or belongs to another run, model or optimizer.
     """
     content = read_checkpoint(checkpoint)
-    run.changes = changes_since(content["config"], run.config, checkpoint)
+    run.changes = diff_config(content["config"], run.config, checkpoint)
     run.state.load(content, checkpoint)
     if checkpoint.parent.resolve() != run.folder.resolve():
         run.state.best_top1 = TrainState.best_top1

@@ -29,7 +29,7 @@ def differences(saved: dict[str, dict[str, Any]], config: Config) -> dict[str, l
     }
 
 
-def changes_since(saved: dict[str, dict[str, Any]], config: Config, origin: Path) -> dict[str, list[Any]]:
+def diff_config(saved: dict[str, dict[str, Any]], config: Config, origin: Path) -> dict[str, list[Any]]:
     """Every key that changed since the checkpoint -> its values then and now.
 
     Args:
