@@ -37,10 +37,10 @@ from training.flops import describe_size
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
-from training.randomness import seed_generators
 from training.report import Report
 from training.resume import diff_config
 from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
+from training.seeding import seed_generators
 
 
 @dataclass

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.config import AugmentationConfig, DataConfig
 from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError
-from training.randomness import mix
 from training.samples import EvaluationOrder, IterableShare, Samples, TrainingOrder
+from training.seeding import derive_seed
 
 
 @dataclass(frozen=True)
@@ -298,5 +298,5 @@ def _loader(
         pin_memory=distributed.device.type == "cuda",
         drop_last=drop_last,
         persistent_workers=num_workers > 0,
-        generator=torch.Generator().manual_seed(mix(seed, distributed.rank)),
+        generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),
     )

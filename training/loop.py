@@ -24,7 +24,7 @@ from training.checkpoint import load_weights
 from training.distributed import DistributedContext
 from training.errors import UserError
 from training.evaluation import Numerics
-from training.randomness import seed_generators
+from training.seeding import seed_generators
 
 Batch = tuple[Tensor, Tensor]
 

@@ -10,7 +10,7 @@ from timm.data import ImageDataset
 from torch.utils.data import Dataset, IterableDataset, Sampler
 
 from training.errors import UserError
-from training.randomness import mix, random_numbers_of
+from training.seeding import derive_seed, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)
 
@@ -76,7 +76,7 @@ class TrainingOrder(Sampler):
         return self.size // self.batch_size * (self.share.stop - self.share.start)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
         whole = order[: self.size // self.batch_size * self.batch_size].view(-1, self.batch_size)
         for index in whole[:, self.share].flatten().tolist():

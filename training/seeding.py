@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 
-def mix(*values: int) -> int:
+def derive_seed(*values: int) -> int:
     """One well-mixed 63-bit seed from several non-negative integers."""
     return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0]) >> 1
 
 
 def seed_generators(*values: int) -> None:
     """Seed the global generators of Python, NumPy and torch (all devices)."""
-    seed = mix(*values)
+    seed = derive_seed(*values)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -25,7 +25,7 @@ def seed_generators(*values: int) -> None:
 def random_numbers_of(*values: int) -> Iterator[None]:
     """Within the block, the global generators of the CPU start from these values; afterwards they are as before."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    seed = mix(*values)
+    seed = derive_seed(*values)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
