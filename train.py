@@ -35,9 +35,9 @@ from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
+from training.metrics import MetricsLogger
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
-from training.report import Report
 from training.resume import diff_config
 from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
 from training.seeding import seed_generators
@@ -200,18 +200,18 @@ def fit(run: Run) -> None:
         input_size = tuple(run.description["preprocessing"]["input_size"])
         write_run_facts(run.folder, run.config, distributed, describe_size(state.model, input_size))
     updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
-    report = Report(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
+    metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
     if state.epoch > 0:
-        report.continued(state.epoch, run.changes)
+        metrics.continued(state.epoch, run.changes)
     try:
         while state.epoch < run.epochs:
-            train_one(run, report)
+            train_one(run, metrics)
         if distributed.is_main:
             averaged = state.ema.module if state.ema is not None else state.model
             save_weights(run.folder / WEIGHTS, averaged, run.description)
-            report.say(f"finished: {outcome(run)}")
+            metrics.say(f"finished: {outcome(run)}")
     finally:
-        report.close()
+        metrics.close()
 
 
 def outcome(run: Run) -> str:
@@ -223,16 +223,16 @@ def outcome(run: Run) -> str:
     )
 
 
-def train_one(run: Run, report: Report) -> None:
-    """One epoch: train, evaluate the weights and their average, save, report."""
+def train_one(run: Run, metrics: MetricsLogger) -> None:
+    """One epoch: train, evaluate the weights and their average, save, metrics."""
     state, epoch = run.state, run.state.epoch
-    report.begin_epoch(epoch)
+    metrics.begin_epoch(epoch)
     for shuffled in (run.train_loader.sampler, run.train_loader.dataset):  # iterable data sets shuffle by themselves
         if hasattr(shuffled, "set_epoch"):
             shuffled.set_epoch(epoch)
     row: dict[str, Any] = {"epoch": epoch, "learning_rate": state.learning_rate}
     try:
-        summary = train_epoch(state, run.train_loader, run.recipe, run.distributed, report.update)
+        summary = train_epoch(state, run.train_loader, run.recipe, run.distributed, metrics.update)
         row |= {
             "updates": state.updates,
             "train_loss": summary.loss,
@@ -242,7 +242,7 @@ def train_one(run: Run, report: Report) -> None:
     except NonFiniteLossError as error:
         last = run.folder / LAST
         raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
-    report.epoch(row, state.model, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
+    metrics.epoch(row, state.model, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
 
 

@@ -17,7 +17,7 @@ from training.loop import UpdateSummary
 from training.run_folder import METRICS
 
 
-class Report:
+class MetricsLogger:
     """Reports of the first process; the others stay silent.
 
     metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.every_updates`` updates.
