@@ -23,7 +23,7 @@ from processes import run_script
 from safetensors.torch import load_file
 
 import train
-from training import weights_and_biases
+from training import wandb_logger
 from training.checkpoint import read_checkpoint, read_weights
 from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError, errors_for_people
@@ -350,7 +350,7 @@ def test_a_mistake_that_the_first_process_does_not_see_is_told_by_another(monkey
     assert capsys.readouterr().err == "error: only here\n"
 
 
-def test_weights_and_biases_offline(tiny_config, tmp_path, monkeypatch) -> None:
+def test_wandb_logger_offline(tiny_config, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     train.main(["--config", str(tiny_config()), "logging.wandb=offline"])
     folder = tmp_path / "output" / "tiny"
@@ -372,7 +372,7 @@ def logged_to_wandb(monkeypatch) -> list[dict]:
     return sent
 
 
-def test_weights_and_biases_gets_rates_norms_positions_and_kernels(tiny_config, tmp_path, monkeypatch) -> None:
+def test_wandb_logger_gets_rates_norms_positions_and_kernels(tiny_config, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     sent = logged_to_wandb(monkeypatch)
     train.main(["--config", str(tiny_config()), "logging.wandb=offline", "logging.wandb_group=row"])
@@ -399,7 +399,7 @@ def test_an_outage_of_wandb_does_not_stop_training(tiny_config, tmp_path, monkey
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
-    monkeypatch.setattr(weights_and_biases, "OUTAGE_SECONDS", 2)
+    monkeypatch.setattr(wandb_logger, "OUTAGE_SECONDS", 2)
 
     def fail(*_, **__):
         raise ConnectionError("gone")

@@ -40,9 +40,9 @@ class MetricsLogger:
         if self.is_main:
             _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
             if config.logging.wandb != "off":
-                from training.weights_and_biases import WandbRun  # slow to import, and not needed by most
+                from training.wandb_logger import WandbLogger  # slow to import, and not needed by most
 
-                self.wandb = WandbRun(folder, config)
+                self.wandb = WandbLogger(folder, config)
 
     def continued(self, epoch: int, changes: dict[str, list[Any]]) -> None:
         """After a restart: where it goes on, and which keys have other values than before."""

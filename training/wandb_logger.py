@@ -20,7 +20,7 @@ from training.loop import UpdateSummary
 OUTAGE_SECONDS = 60
 
 
-class WandbRun:
+class WandbLogger:
     """A run on Weights & Biases, or beside the run's other files where it is offline.
 
     Args:
