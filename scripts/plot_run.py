@@ -13,9 +13,9 @@ from pathlib import Path
 import matplotlib
 
 import dcls
-from training.drawing import draw_kernels
 from training.errors import UserError, errors_for_people
 from training.model import load_model
+from training.plot_kernels import plot_kernels
 from training.run_folder import BEST, METRICS
 
 matplotlib.use("Agg")  # no screen needed
@@ -32,7 +32,7 @@ def main() -> None:
         print(options.run / "curves.png")
         model, _ = load_model(options.run / BEST)
         if dcls.position_owners(model):
-            draw_kernels(model).savefig(options.run / "kernels.png", dpi=150)
+            plot_kernels(model).savefig(options.run / "kernels.png", dpi=150)
             print(options.run / "kernels.png")
 
 

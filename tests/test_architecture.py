@@ -48,4 +48,4 @@ def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
         f.name for f in [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"] if "dcls" in imported(f)
     ]
     # Parameter groups, step hook and penalty; what is drawn and logged of learned kernels.
-    assert sorted(users) == ["drawing.py", "optimization.py", "wandb_logger.py"]
+    assert sorted(users) == ["plot_kernels.py", "optimization.py", "wandb_logger.py"]

@@ -13,9 +13,9 @@ from torch import nn
 
 import dcls
 from training.config import Config
-from training.drawing import draw_kernels
 from training.errors import UserError
 from training.loop import UpdateSummary
+from training.plot_kernels import plot_kernels
 
 OUTAGE_SECONDS = 60
 
@@ -97,7 +97,7 @@ def _pictures(model: nn.Module) -> dict[str, Any]:
     owners = dcls.position_owners(model)
     if not owners:
         return {}
-    found: dict[str, Any] = {"kernels": wandb.Image(draw_kernels(model))}
+    found: dict[str, Any] = {"kernels": wandb.Image(plot_kernels(model))}
     for name, owner in owners.items():
         for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):
             if parameter is not None:

@@ -13,7 +13,7 @@ KERNELS_PER_STAGE = 6
 
 
 @torch.no_grad()
-def draw_kernels(model: nn.Module) -> Figure:
+def plot_kernels(model: nn.Module) -> Figure:
     """For each set of positions, the strongest kernels of its first layer, with a ring where each element sits.
 
     A ring's radius is the element's learned spread; red and blue are positive and negative weights.
