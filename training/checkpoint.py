@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from models.released.loading import load_exactly
 from models.released.reading import open_safely, read_released
+from training.atomic_io import write_atomic
 from training.errors import UserError
-from training.files import write_whole
 
 FORMAT = 1
 _METADATA_KEY = "dcls_imagenet"
@@ -30,7 +30,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         UserError: the disk is full or refuses; the file that was there is unharmed.
     """
-    write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+    write_atomic(path, lambda file: torch.save({"format": FORMAT, **content}, file))
 
 
 def save_weights(path: Path, model: nn.Module, description: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def save_weights(path: Path, model: nn.Module, description: dict[str, Any]) -> N
     """
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps(description)}
-    write_whole(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
+    write_atomic(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

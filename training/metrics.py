@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from training.atomic_io import write_text_atomic
 from training.config import Config
 from training.distributed import DistributedContext
-from training.files import write_text_whole
 from training.loop import UpdateSummary
 from training.run_folder import METRICS
 
@@ -107,7 +107,7 @@ def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
     if csv_file.exists():
         header, *rows = csv_file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
         kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < start]
-        write_text_whole(csv_file, "".join([header, *kept]))
+        write_text_atomic(csv_file, "".join([header, *kept]))
     if jsonl_file.exists():
         lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text_whole(jsonl_file, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["epoch"] < start))
+        write_text_atomic(jsonl_file, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["epoch"] < start))

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from training.atomic_io import write_text_atomic
 from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
 from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError
-from training.files import write_text_whole
 
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
@@ -55,9 +55,9 @@ def write_run_facts(folder: Path, config: Config, distributed: DistributedContex
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
-    write_text_whole(folder / CONFIG, dump_config(config))
+    write_text_atomic(folder / CONFIG, dump_config(config))
     facts = {**environment(distributed), "model": model_facts}
-    write_text_whole(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
+    write_text_atomic(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")
 
 
 def environment(distributed: DistributedContext) -> dict[str, Any]:

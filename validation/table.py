@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from training.files import write_whole
+from training.atomic_io import write_atomic
 
 Figures = dict[str, Any]
 
@@ -48,7 +48,7 @@ def write_results(path: Path, results: Sequence[Figures]) -> None:
     """
     text = FORMATS[path.suffix](results)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def _csv(results: Sequence[Figures]) -> str:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from training.errors import UserError
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace a file once its new content is complete on disk.
 
     Args:
@@ -30,6 +30,6 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
 
 
-def write_text_whole(path: Path, text: str) -> None:
-    """As ``write_whole``, for text."""
-    write_whole(path, lambda file: file.write(text.encode()))
+def write_text_atomic(path: Path, text: str) -> None:
+    """As ``write_atomic``, for text."""
+    write_atomic(path, lambda file: file.write(text.encode()))
