@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from training.config import AugmentationConfig, DataConfig
+from training.dataset import EvaluationOrder, ImageSamples, IterableShare, TrainingOrder
 from training.distributed import DistributedContext
 from training.errors import ConfigError, UserError
-from training.samples import EvaluationOrder, IterableShare, Samples, TrainingOrder
 from training.seeding import derive_seed
 
 
@@ -291,7 +291,7 @@ def _loader(
         getattr(dataset, "source", dataset).transform = transform
         dataset.set_loader_cfg(num_workers=num_workers)
     return DataLoader(
-        dataset if iterable else Samples(dataset, transform, seed),
+        dataset if iterable else ImageSamples(dataset, transform, seed),
         batch_size=batch_size,
         sampler=None if iterable else order,
         num_workers=num_workers,

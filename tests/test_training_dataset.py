@@ -6,8 +6,8 @@ import torch
 from timm.data import create_dataset
 from torch.utils.data import DataLoader
 
+from training.dataset import EvaluationOrder, ImageSamples, TrainingOrder
 from training.errors import UserError
-from training.samples import EvaluationOrder, Samples, TrainingOrder
 
 
 def noisy(image):
@@ -16,7 +16,7 @@ def noisy(image):
 
 
 def samples(folder, seed=0):
-    return Samples(create_dataset("", str(folder / "train")), noisy, seed)
+    return ImageSamples(create_dataset("", str(folder / "train")), noisy, seed)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

@@ -15,7 +15,7 @@ from training.seeding import derive_seed, random_numbers_of
 SampleKey = tuple[int, int]  # (epoch, index)
 
 
-class Samples(Dataset):
+class ImageSamples(Dataset):
     """A data set whose augmentation of an image depends on seed, epoch and image alone.
 
     The order of loading, the number of loader processes and the number of training processes then change nothing.
