@@ -34,7 +34,7 @@ from training.distributed import DistributedContext, destroy_distributed, init_d
 from training.errors import ConfigError, UserError, errors_for_people
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
-from training.loop import NonFiniteLossError, Recipe, TrainState, train_epoch
+from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
 from training.metrics import MetricsLogger
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
@@ -51,7 +51,7 @@ class Run:
     distributed: DistributedContext
     train_loader: DataLoader
     val_loader: DataLoader
-    recipe: Recipe
+    objective: Objective
     state: TrainState
     epochs: int
     description: dict[str, Any]
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Run:
-    """Build data, model, optimizer and recipe.
+    """Build data, model, optimizer and objective.
 
     Raises:
         UserError: something in the configuration, the data or the machine is wrong.
@@ -98,7 +98,7 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Ru
     train_loader = training_loader(
         train_set, config.data, config.augmentation, image, batches, distributed, config.training.seed
     )
-    recipe = Recipe(
+    objective = Objective(
         loss=make_loss(config.augmentation),
         mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
         penalty=make_penalty(config.optimizer, model),
@@ -109,13 +109,13 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Ru
         num_classes=num_classes,
         seed=config.training.seed,
     )
-    state, epochs = make_state(config, model, recipe, distributed, len(train_loader) // batches.accumulation)
+    state, epochs = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
     return Run(
         folder=folder,
         distributed=distributed,
         train_loader=train_loader,
         val_loader=evaluation_loader(val_set, config.data, image, distributed),
-        recipe=recipe,
+        objective=objective,
         state=state,
         epochs=epochs,
         description=describe_model(config.model, num_classes, image),
@@ -134,11 +134,11 @@ def open_splits(config: Config, batches: BatchPlan, distributed: DistributedCont
 
 
 def make_state(
-    config: Config, model: nn.Module, recipe: Recipe, distributed: DistributedContext, updates_per_epoch: int
+    config: Config, model: nn.Module, objective: Objective, distributed: DistributedContext, updates_per_epoch: int
 ) -> tuple[TrainState, int]:
     """Model on its device, averaged weights, optimizer and schedule; and the number of epochs."""
     training, device = config.training, distributed.device
-    model.to(device=device, memory_format=recipe.numerics.memory_format)
+    model.to(device=device, memory_format=objective.numerics.memory_format)
     if training.gradient_checkpointing:
         model.set_grad_checkpointing()
     optimizer = make_optimizer(config.optimizer, model)
@@ -199,7 +199,7 @@ def fit(run: Run) -> None:
     if distributed.is_main:
         input_size = tuple(run.description["preprocessing"]["input_size"])
         write_run_facts(run.folder, run.config, distributed, describe_size(state.model, input_size))
-    updates_per_epoch = len(run.train_loader) // run.recipe.accumulation
+    updates_per_epoch = len(run.train_loader) // run.objective.accumulation
     metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
     if state.epoch > 0:
         metrics.continued(state.epoch, run.changes)
@@ -232,7 +232,7 @@ def train_one(run: Run, metrics: MetricsLogger) -> None:
             shuffled.set_epoch(epoch)
     row: dict[str, Any] = {"epoch": epoch, "learning_rate": state.learning_rate}
     try:
-        summary = train_epoch(state, run.train_loader, run.recipe, run.distributed, metrics.update)
+        summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update)
         row |= {
             "updates": state.updates,
             "train_loss": summary.loss,
@@ -258,7 +258,7 @@ def validation_scores(run: Run) -> dict[str, float]:
             continue
         if run.distributed.world_size > 1:
             distribute_bn(model, run.distributed.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(model, run.val_loader, run.distributed, run.recipe.numerics)
+        scores = evaluate(model, run.val_loader, run.distributed, run.objective.numerics)
         if not math.isfinite(scores.loss):
             raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}

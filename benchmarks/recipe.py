@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Five optimizer steps of a row's recipe, beside the reference package's layers in timm's model and plain AdamW.
+"""Five optimizer steps of a row's objective, beside the reference package's layers in timm's model and plain AdamW.
 
     python -m benchmarks.recipe
 
@@ -24,7 +24,7 @@ from training.config import Config
 from training.config_file import load_config
 from training.distributed import DistributedContext
 from training.evaluation import Numerics
-from training.loop import Recipe, TrainState, train_epoch
+from training.loop import Objective, TrainState, train_epoch
 from training.model import create_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 
@@ -109,7 +109,7 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     device = torch.device("cpu")
     optimizer = make_optimizer(config.optimizer, model)
     scheduler, _ = make_scheduler(config.schedule, optimizer, updates_per_epoch=1)
-    recipe = Recipe(
+    objective = Objective(
         loss=nn.CrossEntropyLoss(label_smoothing=config.augmentation.label_smoothing),
         mixup=None,
         penalty=make_penalty(config.optimizer, model),
@@ -123,7 +123,7 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainState(model, model, None, optimizer, scheduler, scaler)
     for batch in batches:
-        train_epoch(state, [batch], recipe, DistributedContext(0, 1, device), lambda _: None)  # type: ignore[arg-type]
+        train_epoch(state, [batch], objective, DistributedContext(0, 1, device), lambda _: None)  # type: ignore[arg-type]
 
 
 def train_theirs(model: nn.Module, sets: list[list[nn.Module]], config: Config, batches: list[Batch]) -> None:

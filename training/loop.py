@@ -105,7 +105,7 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Objective:
     """What stays the same during training.
 
     Attributes:
@@ -160,7 +160,7 @@ class EpochSummary:
 def train_epoch(
     state: TrainState,
     loader: DataLoader,
-    recipe: Recipe,
+    objective: Objective,
     distributed: DistributedContext,
     on_update: Callable[[UpdateSummary], None],
 ) -> EpochSummary:
@@ -175,14 +175,14 @@ def train_epoch(
     """
     state.forward.train()
     start, images = time.perf_counter(), 0
-    total = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
+    total = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
     batches = _endless(loader)
     pending: Callable[[], UpdateSummary] | None = None
-    num_updates = len(loader) // recipe.accumulation
+    num_updates = len(loader) // objective.accumulation
     for _ in range(num_updates):
-        group = list(itertools.islice(batches, recipe.accumulation))
+        group = list(itertools.islice(batches, objective.accumulation))
         rates = state.learning_rate, state.learning_rates
-        loss, gradient_norm = _update(state, group, recipe, distributed)
+        loss, gradient_norm = _update(state, group, objective, distributed)
         total += loss
         images += sum(len(targets) for _, targets in group)
         if pending is not None:  # its loss is ready by now, so reading it does not hold the device up
@@ -200,29 +200,29 @@ def train_epoch(
 
 
 def _update(
-    state: TrainState, group: list[Batch], recipe: Recipe, distributed: DistributedContext
+    state: TrainState, group: list[Batch], objective: Objective, distributed: DistributedContext
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step over the accumulated batches; their mean loss and the gradient's norm, still on the device."""
-    mean_loss = torch.zeros((), dtype=torch.float64, device=recipe.numerics.device)
+    mean_loss = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
     for index, (images, targets) in enumerate(group):
         # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
-        seed_generators(recipe.seed, state.updates, distributed.rank * recipe.accumulation + index)
-        images, targets = _prepare(images, targets, recipe)
+        seed_generators(objective.seed, state.updates, distributed.rank * objective.accumulation + index)
+        images, targets = _prepare(images, targets, objective)
         is_last = index == len(group) - 1
         with _gradient_exchange(state.forward, is_last):
-            with recipe.numerics.autocast():
-                loss = recipe.loss(state.forward(images), targets)
-            if recipe.penalty is not None:
-                loss = loss + recipe.penalty(state.epoch)
+            with objective.numerics.autocast():
+                loss = objective.loss(state.forward(images), targets)
+            if objective.penalty is not None:
+                loss = loss + objective.penalty(state.epoch)
             loss = loss / len(group)
             state.scaler.scale(loss).backward()
         mean_loss += loss.detach()
     state.scaler.unscale_(state.optimizer)
     gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     gradient_norm = torch.nn.utils.get_total_norm(gradients)
-    if recipe.clip_grad is not None:
-        clipped = model_parameters(state.model, exclude_head=recipe.clip_mode == "agc")
-        dispatch_clip_grad(clipped, recipe.clip_grad, recipe.clip_mode)
+    if objective.clip_grad is not None:
+        clipped = model_parameters(state.model, exclude_head=objective.clip_mode == "agc")
+        dispatch_clip_grad(clipped, objective.clip_grad, objective.clip_mode)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
@@ -233,15 +233,15 @@ def _update(
     return mean_loss, gradient_norm
 
 
-def _prepare(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
+def _prepare(images: Tensor, targets: Tensor, objective: Objective) -> Batch:
     """Check labels while they are on the CPU, bring the batch to the device and mix it."""
-    if targets.min() < 0 or targets.max() >= recipe.num_classes:
+    if targets.min() < 0 or targets.max() >= objective.num_classes:
         raise UserError(
             f"model.num_classes: labels go from {targets.min()} to {targets.max()}, the model has "
-            f"{recipe.num_classes} outputs"
+            f"{objective.num_classes} outputs"
         )
-    images, targets = recipe.numerics.images(images), targets.to(recipe.numerics.device, non_blocking=True)
-    return (images, targets) if recipe.mixup is None else recipe.mixup(images, targets)
+    images, targets = objective.numerics.images(images), targets.to(objective.numerics.device, non_blocking=True)
+    return (images, targets) if objective.mixup is None else objective.mixup(images, targets)
 
 
 def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[None]:
