@@ -31,7 +31,7 @@ from training.data import (
     training_loader,
 )
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.errors import ConfigError, UserError, errors_for_people
+from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
@@ -39,7 +39,7 @@ from training.metrics import MetricsLogger
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 from training.resume import diff_config
-from training.run_folder import BEST, LAST, WEIGHTS, locate_run, write_run_facts
+from training.run_folder import BEST, LAST, WEIGHTS, resolve_run_dir, write_run_facts
 from training.seeding import seed_generators
 
 
@@ -69,14 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, type=Path, help="YAML file, e.g. configs/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
     options = parser.parse_args(arguments)
-    with errors_for_people("; continue with checkpoint.resume=auto, from the end of the last epoch"):
+    with cli_errors("; continue with checkpoint.resume=auto, from the end of the last epoch"):
         config = load_config(options.config, options.overrides)
-        folder, resume_from = locate_run(config.checkpoint, options.config)
+        folder, resume_from = resolve_run_dir(config.checkpoint, options.config)
         distributed = init_distributed(config.training.device)
         run = prepare(config, folder, distributed)
         if resume_from is not None:
             resume(run, resume_from)
-        check_same_start(run)
+        check_ranks_agree(run)
         fit(run)
         destroy_distributed()
 
@@ -170,7 +170,7 @@ def resume(run: Run, checkpoint: Path) -> None:
             )
 
 
-def check_same_start(run: Run) -> None:
+def check_ranks_agree(run: Run) -> None:
     """Refuse to train when processes found different checkpoints.
 
     Raises:

@@ -21,7 +21,7 @@ from torch import nn
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.errors import ConfigError, UserError, errors_for_people
+from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.model import check_input_size
@@ -46,7 +46,7 @@ FLAGS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of validate.py."""
     options = parse_arguments(arguments)
-    with errors_for_people(), keys_as_flags():
+    with cli_errors(), keys_as_flags():
         distributed = init_distributed(options.device)
         candidates = list_candidates(options.model, options.checkpoint, options.pretrained)
         constructor_options = dict(map(parse_option, options.option))

@@ -16,7 +16,7 @@ from timm.data import resolve_model_data_config
 
 from models.released import RELEASES
 from training.checkpoint import save_weights
-from training.errors import errors_for_people
+from training.errors import cli_errors
 from training.model import load_model
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         return
     if options.source is None or options.target is None or options.target.suffix != ".safetensors":
         parser.error("give IN and OUT.safetensors, or --list")
-    with errors_for_people():
+    with cli_errors():
         print(convert(options.source, options.target))
 
 

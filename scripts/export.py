@@ -20,7 +20,7 @@ from torch import nn
 
 import dcls
 from models.released.releases import release_of
-from training.errors import UserError, errors_for_people
+from training.errors import UserError, cli_errors
 from training.flops import count_multiply_adds, count_parameters
 from training.model import load_model
 
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.hub or options.onnx or options.program):
         parser.error("give --hub, --onnx or --program")
-    with errors_for_people():
+    with cli_errors():
         if options.onnx and find_spec("onnxscript") is None:
             raise UserError("--onnx needs onnx and onnxscript: pip install -e '.[export]'")
         for path in filter(None, (options.onnx, options.program)):

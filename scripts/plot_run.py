@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 
 import dcls
-from training.errors import UserError, errors_for_people
+from training.errors import UserError, cli_errors
 from training.model import load_model
 from training.plot_kernels import plot_kernels
 from training.run_folder import BEST, METRICS
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run's folder")
     options = parser.parse_args()
-    with errors_for_people():
+    with cli_errors():
         plot_curves(options.run / METRICS, options.run / "curves.png")
         print(options.run / "curves.png")
         model, _ = load_model(options.run / BEST)

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 
 from training.config_file import load_config
-from training.errors import errors_for_people
+from training.errors import cli_errors
 from training.model import make_model
 from training.optimization import make_optimizer, make_scheduler
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--out", type=Path, required=True, help="picture to write")
     options = parser.parse_args()
-    with errors_for_people():
+    with cli_errors():
         count = len(options.configs)
         figure, grid = plt.subplots(1, count, squeeze=False, figsize=(5.2 * count, 3.4), layout="constrained")
         for axes, config in zip(grid[0], options.configs, strict=True):

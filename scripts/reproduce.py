@@ -19,7 +19,7 @@ from reproduction.overview import overview
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import Run, plan_runs
-from training.errors import errors_for_people
+from training.errors import cli_errors
 
 RUNS = Path("output")
 
@@ -32,7 +32,7 @@ def main() -> None:
     _add_launch(commands)
     _add_collect(commands)
     options = parser.parse_args()
-    with errors_for_people("; the same command continues"):
+    with cli_errors("; the same command continues"):
         options.run(options)
 
 

@@ -26,7 +26,7 @@ import train
 from training import wandb_logger
 from training.checkpoint import read_checkpoint, read_weights
 from training.distributed import DistributedContext
-from training.errors import ConfigError, UserError, errors_for_people
+from training.errors import ConfigError, UserError, cli_errors
 from training.run_folder import environment
 
 
@@ -213,7 +213,7 @@ def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
     processes = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
     run = SimpleNamespace(distributed=distributed, folder="output/run", state=SimpleNamespace(updates=12))
     with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
-        train.check_same_start(run)
+        train.check_ranks_agree(run)
 
 
 def test_deterministic_runs_are_equal_to_the_bit(tiny_config, tmp_path) -> None:
@@ -345,7 +345,7 @@ def test_a_mistake_under_torchrun_is_told_once(tiny_config) -> None:
 def test_a_mistake_that_the_first_process_does_not_see_is_told_by_another(monkeypatch, capsys) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr("training.errors._FIRST_PROCESS_SECONDS", 0.0)
-    with pytest.raises(SystemExit), errors_for_people():
+    with pytest.raises(SystemExit), cli_errors():
         raise ConfigError("only here")
     assert capsys.readouterr().err == "error: only here\n"
 

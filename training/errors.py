@@ -26,7 +26,7 @@ class ConfigError(UserError):
 
 
 @contextmanager
-def errors_for_people(after_interruption: str = "") -> Iterator[None]:
+def cli_errors(after_interruption: str = "") -> Iterator[None]:
     """Turn a ``UserError``, what the system says of a file, and Ctrl-C into one message and a non-zero exit status.
 
     Args:

@@ -22,7 +22,7 @@ LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
 
 
-def locate_run(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
+def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
     """The run's folder, and the checkpoint to continue from if there is one.
 
     Raises:
