@@ -89,7 +89,7 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Ru
     """
     choose_algorithms(config.training)
     seed_generators(config.training.seed)
-    batches = plan_batches(config.training.batch_size, config.training.max_batch_per_process, distributed.world_size)
+    batches = plan_batches(config.training.batch_size, config.training.micro_batch_size, distributed.world_size)
     train_set, val_set = open_splits(config, batches, distributed)
     num_classes = count_classes(train_set, val_set, config.model.num_classes)
     model = make_model(config.model, num_classes)

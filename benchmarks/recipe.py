@@ -45,8 +45,8 @@ def largest_difference(row: str, **options: object) -> float:
         options: Of both models, such as dims and depths.
     """
     config = load_config(CONFIGS / f"{row}.yaml")
-    if config.optimizer.repulsive_loss_from is not None:
-        config = load_config(CONFIGS / f"{row}.yaml", ["optimizer.repulsive_loss_from=0"])
+    if config.optimizer.repulsion_start_epoch is not None:
+        config = load_config(CONFIGS / f"{row}.yaml", ["optimizer.repulsion_start_epoch=0"])
     torch.manual_seed(0)
     ours = create_model(config.model.name, num_classes=CLASSES, **options).double()
     with torch.no_grad():
@@ -146,7 +146,7 @@ def train_theirs(model: nn.Module, sets: list[list[nn.Module]], config: Config, 
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * step / 20 * group.get("factor", 1.0)
         loss = F.cross_entropy(model(images), targets, label_smoothing=0.1)
-        if config.optimizer.repulsive_loss_from is not None:
+        if config.optimizer.repulsion_start_epoch is not None:
             loss = loss + repulsion(first) ** 2
         optimizer.zero_grad()
         loss.backward()

@@ -13,7 +13,7 @@ from training.run_folder import CONFIG, WEIGHTS
 # Where and how fast; the rest is the recipe.
 _OF_THE_MACHINE = {
     "data.dir", "data.dataset", "data.download", "data.train_split", "data.val_split", "data.num_workers",
-    "data.val_batch_size", "training.seed", "training.max_batch_per_process", "training.precision",
+    "data.val_batch_size", "training.seed", "training.micro_batch_size", "training.precision",
     "training.channels_last", "training.compile", "training.gradient_checkpointing", "training.deterministic",
     "training.device",
 }  # fmt: skip

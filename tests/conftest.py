@@ -65,9 +65,9 @@ def tiny_config(tmp_path: Path, image_folder: Path) -> Callable[..., Path]:
             "augmentation": "{mixup: 0, cutmix: 0}",
             "optimizer": "{lr: 1e-3}",
             "schedule": "{epochs: 2, warmup_epochs: 0}",
-            "training": "{batch_size: 12, max_batch_per_process: 6, ema_decay: 0.9, device: cpu}",
+            "training": "{batch_size: 12, micro_batch_size: 6, ema_decay: 0.9, device: cpu}",
             "checkpoint": f"{{dir: {tmp_path / 'output'}}}",
-            "logging": "{every_updates: 1}",
+            "logging": "{log_interval: 1}",
         } | sections
         path = tmp_path / "tiny.yaml"
         path.write_text("\n".join(f"{name}: {value}" for name, value in parts.items()))

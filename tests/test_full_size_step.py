@@ -27,7 +27,7 @@ def eight_images(imagenet_sample: Path, tmp_path_factory) -> Path:
 def test_full_size_models_step_with_the_whole_recipe(row, processes, eight_images, tmp_path) -> None:
     result = run_script(
         "train.py", "--config", REPOSITORY / "configs" / "imagenet" / f"{row}.yaml", f"data.dir={eight_images}",
-        "data.train_split=.", "data.val_split=.", f"training.batch_size={CLASSES}", "training.max_batch_per_process=4",
+        "data.train_split=.", "data.val_split=.", f"training.batch_size={CLASSES}", "training.micro_batch_size=4",
         "schedule.epochs=1", "schedule.warmup_epochs=0", "schedule.cooldown_epochs=0", "optimizer.lr=1e-4",
         f"checkpoint.dir={tmp_path}", "training.device=cpu", processes=processes,
     )  # fmt: skip

@@ -69,7 +69,7 @@ def test_clamping_and_repulsion_where_the_sources_have_them() -> None:
         optimizer = load_config(file).optimizer
         bilinear = "bilinear" in file.stem
         assert optimizer.clamp_positions == bilinear, file
-        assert optimizer.repulsive_loss_from == (21 if bilinear else None), file
+        assert optimizer.repulsion_start_epoch == (21 if bilinear else None), file
 
 
 def test_the_penalty_begins_at_its_epoch() -> None:

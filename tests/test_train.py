@@ -174,7 +174,7 @@ def test_two_runs_are_not_mixed_in_one_folder(tiny_config, tmp_path, capsys) -> 
 def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     augmentation = "{}"  # all of the recipe's: the batches of 6 are the same, whichever process has them
     model = "{name: convnext_atto_dcls_gaussian, drop_path_rate: 0.3, options: {dims: [8, 8, 16, 16], depths: [1, 1, 1, 1]}}"
-    training = "{batch_size: 24, max_batch_per_process: 6, ema_decay: 0.9, device: cpu}"
+    training = "{batch_size: 24, micro_batch_size: 6, ema_decay: 0.9, device: cpu}"
     config = tiny_config(augmentation=augmentation, model=model, training=training)
     for processes in (1, 2):
         limit = "training.seed=3"

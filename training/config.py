@@ -173,7 +173,7 @@ class OptimizerConfig(Section):
     """Learning rate of DCLS positions and spreads over that of the weights."""
     clamp_positions: bool = False
     """Move DCLS positions that left their kernel back to its border after every step (first paper: true)."""
-    repulsive_loss_from: Annotated[int, Field(ge=0)] | None = None
+    repulsion_start_epoch: Annotated[int, Field(ge=0)] | None = None
     """Epoch, counted from 0, from which on the square of the DCLS repulsive loss is added (first paper: 21); null for
     never."""
 
@@ -224,7 +224,7 @@ class TrainingConfig(Section):
 
     batch_size: Count = 4096
     """Images per optimizer step, over all processes: the same optimization on 1, 8 or 32 GPUs."""
-    max_batch_per_process: Count | None = 128
+    micro_batch_size: Count | None = 128
     """Images a process can hold at once; gradients are accumulated to reach batch_size. Null: no limit."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass (autocast). Weights, positions and optimizer stay in float32."""
@@ -258,7 +258,7 @@ class CheckpointConfig(Section):
 class LoggingConfig(Section):
     """What is reported."""
 
-    every_updates: Count = 50
+    log_interval: Count = 50
     """Updates between two lines of the log."""
     wandb: Literal["off", "online", "offline"] = "off"
     """Weights & Biases: off, synchronised, or written to the run's folder only."""

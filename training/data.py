@@ -47,7 +47,7 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
     if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
         raise ConfigError(
             f"training.batch_size: {share} images a process only divide into {accumulation} batches of "
-            f"{share // accumulation}, far below training.max_batch_per_process, {max_per_process}; use a batch_size "
+            f"{share // accumulation}, far below training.micro_batch_size, {max_per_process}; use a batch_size "
             "with more divisors"
         )
     return BatchPlan(batch_size, share // accumulation, accumulation)
@@ -249,7 +249,7 @@ def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: 
     if per_process % 2:
         raise ConfigError(
             f"training.batch_size: mixup and cutmix need an even batch per process, got {per_process}; change "
-            "training.batch_size or training.max_batch_per_process, or set augmentation.mixup and cutmix to 0"
+            "training.batch_size or training.micro_batch_size, or set augmentation.mixup and cutmix to 0"
         )
     return Mixup(
         mixup_alpha=augmentation.mixup,

@@ -20,7 +20,7 @@ from training.run_folder import METRICS
 class MetricsLogger:
     """Reports of the first process; the others stay silent.
 
-    metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.every_updates`` updates.
+    metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.log_interval`` updates.
 
     Args:
         folder: The run's folder.
@@ -33,7 +33,7 @@ class MetricsLogger:
         self, folder: Path, config: Config, distributed: DistributedContext, updates_per_epoch: int, start_epoch: int
     ) -> None:
         self.is_main = distributed.is_main
-        self.every_updates = config.logging.every_updates
+        self.log_interval = config.logging.log_interval
         self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.wandb = None
@@ -61,7 +61,7 @@ class MetricsLogger:
     def update(self, step: UpdateSummary) -> None:
         """After an optimizer step."""
         self.bar.update()
-        if self.is_main and step.update % self.every_updates == 0:
+        if self.is_main and step.update % self.log_interval == 0:
             self._append_json({"kind": "update", **asdict(step)})
             if self.wandb is not None:
                 self.wandb.update(step)

@@ -68,16 +68,16 @@ def _group_name(group: dict[str, Any], positions: set[int]) -> str:
 
 
 def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], Tensor] | None:
-    """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsive_loss_from`` on.
+    """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsion_start_epoch`` on.
 
     Raises:
         ConfigError: the model has no DCLS layer whose elements could repel each other.
     """
-    first_epoch = config.repulsive_loss_from
+    first_epoch = config.repulsion_start_epoch
     if first_epoch is None:
         return None
     if not dcls.position_owners(model):
-        raise ConfigError("optimizer.repulsive_loss_from: this model has no DCLS layer; remove the key")
+        raise ConfigError("optimizer.repulsion_start_epoch: this model has no DCLS layer; remove the key")
     return lambda epoch: dcls.repulsive_loss(model).square() if epoch >= first_epoch else torch.zeros(())
 
 
