@@ -25,9 +25,9 @@ from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.model import check_input_size
-from validation.candidates import Candidate, list_candidates
-from validation.imagenet import add_real_labels, outputs_of
-from validation.table import FORMATS, Figures, markdown, readable, write_results
+from validation.imagenet import add_real_labels, class_indices
+from validation.model_specs import ModelSpec, list_model_specs
+from validation.table import FORMATS, Metrics, markdown, readable, write_results
 
 IMAGE_KEYS = {"image_size", "crop_pct", "interpolation", "mean", "std"}
 FLAGS = {
@@ -48,17 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     with cli_errors(), keys_as_flags():
         distributed = init_distributed(options.device)
-        candidates = list_candidates(options.model, options.checkpoint, options.pretrained)
+        specs = list_model_specs(options.model, options.checkpoint, options.pretrained)
         constructor_options = dict(map(parse_option, options.option))
         images = open_images(options, distributed)
         for path in options.results:
             path.parent.mkdir(parents=True, exist_ok=True)
-        results, failures = evaluate_all(candidates, constructor_options, images, options, distributed)
+        results, failures = evaluate_all(specs, constructor_options, images, options, distributed)
         if distributed.is_main:
             show(results)
         destroy_distributed()
         if failures:
-            raise ConfigError(f"{len(failures)} of {len(candidates)} were not evaluated: {'; '.join(failures)}")
+            raise ConfigError(f"{len(failures)} of {len(specs)} were not evaluated: {'; '.join(failures)}")
 
 
 @contextmanager
@@ -193,7 +193,7 @@ class Task:
         name, weights: What the model is, and where its weights are from.
         model: With its weights.
         image: How images are prepared for it, see ``training.data.preprocessing``.
-        outputs: See ``validation.imagenet.outputs_of``.
+        outputs: See ``validation.imagenet.class_indices``.
     """
 
     name: str
@@ -204,25 +204,25 @@ class Task:
 
 
 def evaluate_all(
-    candidates: Sequence[Candidate],
+    specs: Sequence[ModelSpec],
     constructor_options: dict[str, Any],
     images: Images,
     options: argparse.Namespace,
     distributed: DistributedContext,
-) -> tuple[list[Figures], list[str]]:
-    """Figures of all models; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
-    results: list[Figures] = []
+) -> tuple[list[Metrics], list[str]]:
+    """Metrics of all models; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
+    results: list[Metrics] = []
     failures = []
-    for candidate in candidates:
+    for spec in specs:
         task, reason = None, "another process cannot load it"
         try:
-            task = prepare(candidate, images, use_ema=options.ema, **constructor_options)
+            task = prepare(spec, images, use_ema=options.ema, **constructor_options)
         except UserError as error:
             reason = error.one_line()
-            if len(candidates) == 1:
+            if len(specs) == 1:
                 raise ConfigError(reason) from error
         if distributed.any(task is None):
-            failures.append(reason if str(candidate) in reason else f"{candidate}: {reason}")
+            failures.append(reason if str(spec) in reason else f"{spec}: {reason}")
             continue
         assert task is not None
         results.append(score(task, images, options, distributed))
@@ -232,23 +232,23 @@ def evaluate_all(
     return results, failures
 
 
-def prepare(candidate: Candidate, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
+def prepare(spec: ModelSpec, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
     """Load a model and see whether it fits the images. DistributedContext do not wait for each other here.
 
     Raises:
         UserError: it cannot be loaded, or does not fit.
     """
-    name, model, described = candidate.load(use_ema, **constructor_options)
+    name, model, described = spec.load(use_ema, **constructor_options)
     image = preprocessing(images.data, model, use_test_size=True)
     # The command line comes first, then the file, then the model's own description.
     given = {key for key, value in images.data.model_dump(include=IMAGE_KEYS).items() if value is not None}
     given |= {"input_size"} if "image_size" in given else set()
     image |= {key: value for key, value in described.items() if key not in given}
     check_input_size(model, tuple(image["input_size"]))
-    return Task(name, candidate.weights, model, image, outputs_of(images.classes, model))
+    return Task(name, spec.weights, model, image, class_indices(images.classes, model))
 
 
-def score(task: Task, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Figures:
+def score(task: Task, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Metrics:
     """Evaluate: scores, size and cost, by name.
 
     Raises:
@@ -271,15 +271,15 @@ def score(task: Task, images: Images, options: argparse.Namespace, distributed: 
     }
 
 
-def show(results: Sequence[Figures]) -> None:
+def show(results: Sequence[Metrics]) -> None:
     """Print a table for people, and one JSON line a model for programs."""
     if len(results) == 1:
         for name, value in readable(results[0]).items():
             print(f"{name:<14} {value}")
     elif results:
         print(markdown(results))
-    for figures in results:
-        print(json.dumps(figures))
+    for metrics in results:
+        print(json.dumps(metrics))
 
 
 if __name__ == "__main__":

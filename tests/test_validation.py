@@ -18,8 +18,8 @@ import validate
 from training.distributed import DistributedContext
 from training.errors import UserError
 from training.evaluation import Numerics, Scores, evaluate
-from validation.candidates import Candidate, list_candidates
-from validation.imagenet import outputs_of
+from validation.imagenet import class_indices
+from validation.model_specs import ModelSpec, list_model_specs
 
 IMAGENET = ImageNetInfo().label_names()
 ON_CPU = ["--workers", "0", "--device", "cpu"]
@@ -33,11 +33,11 @@ def json_lines(text: str) -> list[dict]:
 # Which models
 
 
-def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
-    names = [candidate.model for candidate in list_candidates(["resnet18", "convnext_tiny_dcls_*"], [], False)]
+def test_names_wildcards_files_and_folders_become_model_specs(tmp_path) -> None:
+    names = [spec.model for spec in list_model_specs(["resnet18", "convnext_tiny_dcls_*"], [], False)]
     kinds = ("audio", "bilinear_unnormalized", "gaussian", "triangle")
     assert names == ["resnet18", *[f"convnext_tiny_dcls_{kind}" for kind in kinds]]
-    tagged = list_candidates(["convnext_tiny_dcls_*"], [], True)
+    tagged = list_model_specs(["convnext_tiny_dcls_*"], [], True)
     assert [c.model for c in tagged] == [f"convnext_tiny_dcls_{kind}.released" for kind in kinds[:3]]
     for name in ("small/b-seed0", "small/a-seed1", "small/unfinished"):
         (tmp_path / name).mkdir(parents=True)
@@ -45,27 +45,27 @@ def test_names_wildcards_files_and_folders_become_candidates(tmp_path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "small/b-seed0/best.pt").touch()
     runs = [tmp_path / "small" / name / "model.safetensors" for name in ("a-seed1", "b-seed0")]
-    assert list_candidates([], [str(tmp_path)], False) == [Candidate(None, run) for run in runs]
+    assert list_model_specs([], [str(tmp_path)], False) == [ModelSpec(None, run) for run in runs]
     (tmp_path / "files").mkdir()
     for name in ("b.pth.tar", "a.pt", "README.md"):
         (tmp_path / "files" / name).touch()
-    files = list_candidates(["resnet18"], [str(tmp_path / "files"), "x.pth"], False)
+    files = list_model_specs(["resnet18"], [str(tmp_path / "files"), "x.pth"], False)
     found = [tmp_path / "files" / "a.pt", tmp_path / "files" / "b.pth.tar", Path("x.pth")]
-    assert files == [Candidate("resnet18", file) for file in found]
+    assert files == [ModelSpec("resnet18", file) for file in found]
     with pytest.raises(UserError, match="unfinished holds no finished run; name .*last.pt to evaluate one that is not"):
-        list_candidates([], [str(tmp_path / "small/unfinished")], False)
+        list_model_specs([], [str(tmp_path / "small/unfinished")], False)
 
 
 def test_what_stands_for_no_model_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="no model fits 'resnetty"):
-        list_candidates(["resnetty*"], [], False)
+        list_model_specs(["resnetty*"], [], False)
     with pytest.raises(UserError, match="no model with pretrained weights fits 'convnext_atto_dcls"):
-        list_candidates(["convnext_atto_dcls*"], [], True)
+        list_model_specs(["convnext_atto_dcls*"], [], True)
     with pytest.raises(UserError, match="holds no finished run .model.safetensors. and no file of weights"):
-        list_candidates([], [str(tmp_path)], False)
+        list_model_specs([], [str(tmp_path)], False)
     for models in (["resnet18", "resnet34"], ["resnet*"]):
         with pytest.raises(UserError, match="give one name, to which all of the files belong"):
-            list_candidates(models, ["a.pth"], False)
+            list_model_specs(models, ["a.pth"], False)
 
 
 def test_a_folder_of_runs_and_a_broken_file_become_one_table(tiny_config, image_folder, tmp_path, capsys) -> None:
@@ -112,10 +112,10 @@ from training.errors import UserError
 
 prepare = validate.prepare
 
-def fail_once(candidate, *arguments, **options):
-    if candidate.model == "resnet14t" and os.environ["RANK"] == "1":
+def fail_once(spec, *arguments, **options):
+    if spec.model == "resnet14t" and os.environ["RANK"] == "1":
         raise UserError("the file is not on this node")
-    return prepare(candidate, *arguments, **options)
+    return prepare(spec, *arguments, **options)
 
 validate.prepare = fail_once
 validate.main()
@@ -147,18 +147,18 @@ def model_of(num_classes: int) -> nn.Module:
 
 def test_classes_find_their_outputs() -> None:
     imagenet = model_of(1000)
-    assert outputs_of(IMAGENET, imagenet) is None
-    assert outputs_of([str(index) for index in range(1000)], imagenet) is None
-    assert outputs_of(["n01440764", "n01494475", "n15075141"], imagenet) == [0, 4, 999]
-    assert outputs_of(["7", "12"], imagenet) == [7, 12]
-    assert outputs_of(["cat", "dog"], model_of(2)) is None
-    assert outputs_of(None, model_of(2)) is None
-    large = outputs_of(IMAGENET, model_of(21842))
+    assert class_indices(IMAGENET, imagenet) is None
+    assert class_indices([str(index) for index in range(1000)], imagenet) is None
+    assert class_indices(["n01440764", "n01494475", "n15075141"], imagenet) == [0, 4, 999]
+    assert class_indices(["7", "12"], imagenet) == [7, 12]
+    assert class_indices(["cat", "dog"], model_of(2)) is None
+    assert class_indices(None, model_of(2)) is None
+    large = class_indices(IMAGENET, model_of(21842))
     names = ImageNetInfo("imagenet-22k-ms").label_names()
     assert [names[index] for index in large] == IMAGENET
     for classes, model in ((["cat", "dog"], imagenet), (["7", "1000"], imagenet), (["0", "1"], model_of(3))):
         with pytest.raises(UserError, match=f"the data set has 2 classes and the model {model.num_classes} outputs"):
-            outputs_of(classes, model)
+            class_indices(classes, model)
 
 
 def write_images(folder: Path, classes: list[str], names: list[str]) -> Path:
@@ -234,7 +234,7 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     real.filenames = names
     alone = DistributedContext(0, 1, torch.device("cpu"))
     images = validate.open_images(validate.parse_arguments(arguments), alone)
-    task = validate.prepare(Candidate("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
+    task = validate.prepare(ModelSpec("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
     loader = validate.evaluation_loader(images.dataset, images.data, task.image, alone)
     with torch.no_grad():
         for batch, _ in loader:

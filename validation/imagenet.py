@@ -12,7 +12,7 @@ from training.errors import ConfigError, UserError
 _VALIDATION_IMAGES = 50_000
 
 
-def outputs_of(classes: Sequence[str] | None, model: nn.Module) -> list[int] | None:
+def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] | None:
     """The outputs that stand for a data set's classes, None where these are all, in order.
 
     ImageNet-A and -R have folders for 200 of ImageNet's classes, and models choose among these alone, as in their

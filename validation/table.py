@@ -1,4 +1,4 @@
-"""Figures of evaluated models for people and programs."""
+"""Metrics of evaluated models for people and programs."""
 
 import csv
 import io
@@ -11,37 +11,37 @@ from tabulate import tabulate
 
 from training.atomic_io import write_atomic
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
-def readable(figures: Figures) -> dict[str, str]:
+def readable(metrics: Metrics) -> dict[str, str]:
     """Label -> text, with units."""
-    size = figures["image_size"]
+    size = metrics["image_size"]
     text = {
-        "model": figures["model"],
-        "weights": figures["weights"],
-        "top-1": f"{figures['top1']:.2f} %",
-        "top-5": f"{figures['top5']:.2f} %",
-        "loss": f"{figures['loss']:.4f}",
-        "images": f"{figures['num_images']} of {size}x{size} pixels, {figures['num_classes']} classes",
-        "parameters": f"{figures['parameters'] / 1e6:.4g} M",
-        "multiply-adds": f"{figures['multiply_adds'] / 1e9:.3g} G" if figures["multiply_adds"] else "-",
-        "images/s": f"{figures['images_per_second']:.0f}",
+        "model": metrics["model"],
+        "weights": metrics["weights"],
+        "top-1": f"{metrics['top1']:.2f} %",
+        "top-5": f"{metrics['top5']:.2f} %",
+        "loss": f"{metrics['loss']:.4f}",
+        "images": f"{metrics['num_images']} of {size}x{size} pixels, {metrics['num_classes']} classes",
+        "parameters": f"{metrics['parameters'] / 1e6:.4g} M",
+        "multiply-adds": f"{metrics['multiply_adds'] / 1e9:.3g} G" if metrics["multiply_adds"] else "-",
+        "images/s": f"{metrics['images_per_second']:.0f}",
     }
-    if "real_top1" in figures:
-        text |= {"ReaL top-1": f"{figures['real_top1']:.2f} %", "ReaL top-5": f"{figures['real_top5']:.2f} %"}
+    if "real_top1" in metrics:
+        text |= {"ReaL top-1": f"{metrics['real_top1']:.2f} %", "ReaL top-5": f"{metrics['real_top5']:.2f} %"}
     return text
 
 
-def markdown(results: Sequence[Figures]) -> str:
+def markdown(results: Sequence[Metrics]) -> str:
     """One line for each model."""
     return tabulate(
-        [readable(figures) for figures in results], headers="keys", tablefmt="github", disable_numparse=True
+        [readable(metrics) for metrics in results], headers="keys", tablefmt="github", disable_numparse=True
     )
 
 
-def write_results(path: Path, results: Sequence[Figures]) -> None:
-    """Write all figures in the format that the file's suffix names; what was there stays until they are written.
+def write_results(path: Path, results: Sequence[Metrics]) -> None:
+    """Write all metrics in the format that the file's suffix names; what was there stays until they are written.
 
     Raises:
         UserError: the disk refuses.
@@ -51,7 +51,7 @@ def write_results(path: Path, results: Sequence[Figures]) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def _csv(results: Sequence[Figures]) -> str:
+def _csv(results: Sequence[Metrics]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(results[0]), lineterminator="\n")
     writer.writeheader()

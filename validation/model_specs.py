@@ -16,7 +16,7 @@ _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelSpec:
     """One model to evaluate.
 
     Attributes:
@@ -54,7 +54,7 @@ class Candidate:
         return known["name"], model, known.get("preprocessing", {})
 
 
-def list_candidates(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[Candidate]:
+def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[ModelSpec]:
     """All models that names, wildcards, files and folders stand for.
 
     Args:
@@ -66,11 +66,11 @@ def list_candidates(models: Sequence[str], checkpoints: Sequence[str], pretraine
         UserError: nothing fits a wildcard or lies in a folder, or there are several names for the checkpoints.
     """
     if not checkpoints:
-        return [Candidate(name, None, pretrained) for pattern in models for name in _names(pattern, pretrained)]
+        return [ModelSpec(name, None, pretrained) for pattern in models for name in _names(pattern, pretrained)]
     if len(models) > 1 or any(map(_is_wildcard, models)):
         raise ConfigError("--model: with --checkpoint give one name, to which all of the files belong, or none")
     model = models[0] if models else None
-    return [Candidate(model, file) for path in checkpoints for file in _files(Path(path))]
+    return [ModelSpec(model, file) for path in checkpoints for file in _files(Path(path))]
 
 
 def _is_wildcard(name: str) -> bool:
