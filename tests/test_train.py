@@ -179,7 +179,7 @@ def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     for processes in (1, 2):
         limit = "training.seed=3"
         result = run_script(
-            "train.py", "--config", config, f"checkpoint.name=p{processes}", limit, distributed=distributed
+            "train.py", "--config", config, f"checkpoint.name=p{processes}", limit, processes=distributed
         )
         assert result.returncode == 0, result.stderr
     one, two = (tmp_path / "output" / name for name in ("p1", "p2"))
@@ -210,7 +210,7 @@ def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
         def sum(self, values):
             return values  # the other process adds nothing: it starts at update 0
 
-    processes = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
+    distributed = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
     run = SimpleNamespace(distributed=distributed, folder="output/run", state=SimpleNamespace(updates=12))
     with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
         train.check_ranks_agree(run)
@@ -326,10 +326,10 @@ def test_a_full_disk_ends_with_one_message_and_harms_nothing(tiny_config, tmp_pa
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_broken_image_ends_a_real_run_with_its_name(tiny_config, image_folder, distributed) -> None:
+def test_a_broken_image_ends_a_real_run_with_its_name(tiny_config, image_folder, processes) -> None:
     victim = image_folder / "train" / "top" / "0.png"
     victim.write_bytes(b"broken")
-    result = run_script("train.py", "--config", tiny_config(), "data.num_workers=1", distributed=distributed)
+    result = run_script("train.py", "--config", tiny_config(), "data.num_workers=1", processes=processes)
     assert result.returncode == 1
     assert f"error: cannot decode image {victim}" in result.stderr
     if processes == 1:

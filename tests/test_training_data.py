@@ -193,7 +193,7 @@ def test_webdataset_shards(tmp_path) -> None:
         data = DataConfig(dir=str(tmp_path), dataset="wds/quickstart", num_workers=num_workers)
         seen = []
         for rank in range(world_size):
-            processes = DistributedContext(rank, world_size, torch.device("cpu"))
+            distributed = DistributedContext(rank, world_size, torch.device("cpu"))
             loader = evaluation_loader(opened(data, "val", False), data, IMAGE, distributed)
             assert len(loader.dataset) == 20
             seen += [t for _, ts in loader for t in ts.tolist()]

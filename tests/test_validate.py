@@ -120,7 +120,7 @@ def mobilenet_weights(tmp_path_factory) -> Path:
 def test_known_weights_on_real_images_give_the_known_accuracy(imagenet_sample, mobilenet_weights, distributed) -> None:
     result = run_script(
         "validate.py", "--model", "mobilenetv2_100", "--checkpoint", mobilenet_weights, "--data-dir", imagenet_sample,
-        distributed=distributed,
+        processes=processes,
     )  # fmt: skip
     figures = last_json(result.stdout)
     assert (figures["top1"], figures["top5"], figures["num_images"]) == (pytest.approx(83.8), pytest.approx(96.4), 1000)
