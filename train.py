@@ -146,11 +146,11 @@ def make_state(
     ema = None if training.ema_decay is None else ModelEmaV3(model, decay=training.ema_decay)
     if training.compile:
         model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
-    forward = model
+    ddp_model = model
     if distributed.world_size > 1:
-        forward = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+        ddp_model = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
-    return TrainState(model, forward, ema, optimizer, scheduler, scaler), epochs
+    return TrainState(model, ddp_model, ema, optimizer, scheduler, scaler), epochs
 
 
 def resume(run: Run, checkpoint: Path) -> None:

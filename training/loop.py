@@ -39,7 +39,7 @@ class TrainState:
 
     Attributes:
         model: The bare model; its parameters are what is saved.
-        forward: The model as training calls it, wrapped for several processes.
+        ddp_model: The model as training calls it, wrapped for several processes.
         ema: Averaged weights, or None.
         epoch: Epochs completed.
         updates: Optimizer steps taken.
@@ -47,7 +47,7 @@ class TrainState:
     """
 
     model: nn.Module
-    forward: nn.Module
+    ddp_model: nn.Module
     ema: ModelEmaV3 | None
     optimizer: Optimizer
     scheduler: Scheduler
@@ -173,7 +173,7 @@ def train_epoch(
         NonFiniteLossError: the loss is infinite or not a number.
         UserError: an image cannot be read, a label does not exist, or a process has no images.
     """
-    state.forward.train()
+    state.ddp_model.train()
     start, images = time.perf_counter(), 0
     total = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
     batches = _endless(loader)
@@ -209,9 +209,9 @@ def _update(
         seed_generators(objective.seed, state.updates, distributed.rank * objective.accumulation + index)
         images, targets = _prepare(images, targets, objective)
         is_last = index == len(group) - 1
-        with _gradient_exchange(state.forward, is_last):
+        with _gradient_exchange(state.ddp_model, is_last):
             with objective.numerics.autocast():
-                loss = objective.loss(state.forward(images), targets)
+                loss = objective.loss(state.ddp_model(images), targets)
             if objective.penalty is not None:
                 loss = loss + objective.penalty(state.epoch)
             loss = loss / len(group)
@@ -244,10 +244,10 @@ def _prepare(images: Tensor, targets: Tensor, objective: Objective) -> Batch:
     return (images, targets) if objective.mixup is None else objective.mixup(images, targets)
 
 
-def _gradient_exchange(forward: nn.Module, now: bool) -> AbstractContextManager[None]:
+def _gradient_exchange(ddp_model: nn.Module, now: bool) -> AbstractContextManager[None]:
     """Exchange gradients between processes in the last backward pass of an update only."""
-    if isinstance(forward, DistributedDataParallel) and not now:
-        return forward.no_sync()
+    if isinstance(ddp_model, DistributedDataParallel) and not now:
+        return ddp_model.no_sync()
     return nullcontext()
 
 
