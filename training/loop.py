@@ -180,11 +180,11 @@ def train_epoch(
     pending: Callable[[], UpdateSummary] | None = None
     num_updates = len(loader) // objective.accumulation
     for _ in range(num_updates):
-        group = list(itertools.islice(batches, objective.accumulation))
+        micro_batches = list(itertools.islice(batches, objective.accumulation))
         rates = state.learning_rate, state.learning_rates
-        loss, gradient_norm = _update(state, group, objective, distributed)
+        loss, gradient_norm = _update(state, micro_batches, objective, distributed)
         total += loss
-        images += sum(len(targets) for _, targets in group)
+        images += sum(len(targets) for _, targets in micro_batches)
         if pending is not None:  # its loss is ready by now, so reading it does not hold the device up
             on_update(pending())
         pending = partial(_summary, state.epoch, state.updates, loss, gradient_norm, *rates)
@@ -200,21 +200,21 @@ def train_epoch(
 
 
 def _update(
-    state: TrainState, group: list[Batch], objective: Objective, distributed: DistributedContext
+    state: TrainState, micro_batches: list[Batch], objective: Objective, distributed: DistributedContext
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step over the accumulated batches; their mean loss and the gradient's norm, still on the device."""
     mean_loss = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
-    for index, (images, targets) in enumerate(group):
+    for index, (images, targets) in enumerate(micro_batches):
         # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
         seed_generators(objective.seed, state.updates, distributed.rank * objective.accumulation + index)
         images, targets = _prepare(images, targets, objective)
-        is_last = index == len(group) - 1
+        is_last = index == len(micro_batches) - 1
         with _gradient_exchange(state.ddp_model, is_last):
             with objective.numerics.autocast():
                 loss = objective.loss(state.ddp_model(images), targets)
             if objective.penalty is not None:
                 loss = loss + objective.penalty(state.epoch)
-            loss = loss / len(group)
+            loss = loss / len(micro_batches)
             state.scaler.scale(loss).backward()
         mean_loss += loss.detach()
     state.scaler.unscale_(state.optimizer)
