@@ -44,7 +44,7 @@ from training.seeding import seed_generators
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """All parts of a run, ready to start."""
 
     folder: Path
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         destroy_distributed()
 
 
-def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Run:
+def prepare(config: Config, folder: Path, distributed: DistributedContext) -> TrainingRun:
     """Build data, model, optimizer and objective.
 
     Raises:
@@ -110,7 +110,7 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Ru
         seed=config.training.seed,
     )
     state, epochs = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
-    return Run(
+    return TrainingRun(
         folder=folder,
         distributed=distributed,
         train_loader=train_loader,
@@ -153,7 +153,7 @@ def make_state(
     return TrainState(model, ddp_model, ema, optimizer, scheduler, scaler), epochs
 
 
-def resume(run: Run, checkpoint: Path) -> None:
+def resume(run: TrainingRun, checkpoint: Path) -> None:
     """Continue from a checkpoint; one of another folder starts a new record of the best there.
 
     Raises:
@@ -170,7 +170,7 @@ def resume(run: Run, checkpoint: Path) -> None:
             )
 
 
-def check_ranks_agree(run: Run) -> None:
+def check_ranks_agree(run: TrainingRun) -> None:
     """Refuse to train when processes found different checkpoints.
 
     Raises:
@@ -185,7 +185,7 @@ def check_ranks_agree(run: Run) -> None:
         )
 
 
-def fit(run: Run) -> None:
+def fit(run: TrainingRun) -> None:
     """Train, evaluate and save epoch by epoch, then write the final weights.
 
     Raises:
@@ -214,7 +214,7 @@ def fit(run: Run) -> None:
         metrics.close()
 
 
-def outcome(run: Run) -> str:
+def outcome(run: TrainingRun) -> str:
     """What a finished run leaves, in one line."""
     kind = "weights" if run.state.ema is None else "averaged weights"
     return (
@@ -223,7 +223,7 @@ def outcome(run: Run) -> str:
     )
 
 
-def train_one(run: Run, metrics: MetricsLogger) -> None:
+def train_one(run: TrainingRun, metrics: MetricsLogger) -> None:
     """One epoch: train, evaluate the weights and their average, save, metrics."""
     state, epoch = run.state, run.state.epoch
     metrics.begin_epoch(epoch)
@@ -246,7 +246,7 @@ def train_one(run: Run, metrics: MetricsLogger) -> None:
     save(run, row)
 
 
-def validation_scores(run: Run) -> dict[str, float]:
+def validation_scores(run: TrainingRun) -> dict[str, float]:
     """Accuracies and loss of the weights (val_...) and of their average (ema_...).
 
     Raises:
@@ -265,7 +265,7 @@ def validation_scores(run: Run) -> dict[str, float]:
     return result
 
 
-def save(run: Run, row: dict[str, Any]) -> None:
+def save(run: TrainingRun, row: dict[str, Any]) -> None:
     """Write last.pt, and before it best.pt if the (averaged) weights are the best so far."""
     state = run.state
     top1 = row.get("ema_top1", row["val_top1"])

@@ -14,7 +14,7 @@ from scipy.stats import ttest_1samp
 from tabulate import tabulate
 
 from reproduction.rows import Row
-from reproduction.runs import Run
+from reproduction.runs import RowRun
 from training.errors import UserError
 from training.run_folder import ENVIRONMENT, METRICS
 
@@ -224,7 +224,7 @@ def collect_row(runs: Path, row: Row) -> RowResult:
     results, unfinished = {}, 0
     seeds = (folder.name.rpartition("-seed")[2] for folder in (runs / row.table).glob(f"{row.name}-seed*"))
     for seed in sorted(int(seed) for seed in seeds if seed.isdigit()):
-        run = Run(row, seed, runs)
+        run = RowRun(row, seed, runs)
         if run.is_finished:
             results[seed] = read_result(run)
         else:
@@ -232,7 +232,7 @@ def collect_row(runs: Path, row: Row) -> RowResult:
     return RowResult(row, results, unfinished)
 
 
-def read_result(run: Run) -> Result:
+def read_result(run: RowRun) -> Result:
     """What a finished run's files say.
 
     Raises:

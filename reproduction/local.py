@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from reproduction.rows import REPOSITORY
-from reproduction.runs import Run
+from reproduction.runs import RowRun
 from training.errors import UserError
 
 LOG = "log.txt"
@@ -34,7 +34,7 @@ def processes_of_a_run(launcher: str, given: int | None) -> int:
     return processes
 
 
-def command(run: Run, processes: int, overrides: Sequence[str]) -> list[str]:
+def command(run: RowRun, processes: int, overrides: Sequence[str]) -> list[str]:
     """The command that trains a run, under torchrun where it has several processes."""
     start = [sys.executable]
     if processes > 1:
@@ -42,7 +42,7 @@ def command(run: Run, processes: int, overrides: Sequence[str]) -> list[str]:
     return [*start, "train.py", *run.arguments(overrides)]
 
 
-def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequence[str]) -> None:
+def train_all(runs: Sequence[RowRun], at_once: int, processes: int, overrides: Sequence[str]) -> None:
     """Train ``at_once`` runs at a time, each with its share of the cores and, where there are several, GPUs of its own.
 
     Raises:
@@ -53,7 +53,7 @@ def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequ
     for place in range(at_once):
         places.put(place)
 
-    def train(run: Run) -> bool:
+    def train(run: RowRun) -> bool:
         place = places.get()
         try:
             return _train(run, command(run, processes, overrides), os.environ | shares[place])
@@ -67,7 +67,7 @@ def train_all(runs: Sequence[Run], at_once: int, processes: int, overrides: Sequ
         raise UserError("failed: " + ", ".join(failed) + "; the same command continues them")
 
 
-def _train(run: Run, arguments: list[str], environment: dict[str, str]) -> bool:
+def _train(run: RowRun, arguments: list[str], environment: dict[str, str]) -> bool:
     """Train one run unless another launch does, its output in a file; says when it begins and ends."""
     run.folder.mkdir(parents=True, exist_ok=True)
     log, begin = run.folder / LOG, time.perf_counter()
@@ -89,7 +89,7 @@ def _train(run: Run, arguments: list[str], environment: dict[str, str]) -> bool:
     return code == 0
 
 
-def _say(run: Run, text: str) -> None:
+def _say(run: RowRun, text: str) -> None:
     """Print a line in one piece: others print, too."""
     sys.stdout.write(f"{run.row.table}/{run.name}: {text}\n")
     sys.stdout.flush()

@@ -20,7 +20,7 @@ _OF_THE_MACHINE = {
 
 
 @dataclass(frozen=True)
-class Run:
+class RowRun:
     """A row trained with one seed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Run:
         ]
 
 
-def plan_runs(rows: Iterable[Row], seeds: Iterable[int], root: Path) -> list[Run]:
+def plan_runs(rows: Iterable[Row], seeds: Iterable[int], root: Path) -> list[RowRun]:
     """Every row with every seed; all rows of a seed before the next seed, so that early results can be compared."""
     rows = list(rows)
-    return [Run(row, seed, root) for seed in dict.fromkeys(seeds) for row in rows]
+    return [RowRun(row, seed, root) for seed in dict.fromkeys(seeds) for row in rows]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from reproduction.cluster import Cluster
 from reproduction.rows import REPOSITORY
-from reproduction.runs import Run
+from reproduction.runs import RowRun
 from training.errors import UserError
 
 SCRIPT = Path("scripts/train.sbatch")
 JOB = "slurm_job"  # in a run's folder: the id of the job that trains it
 
 
-def submit(runs: Sequence[Run], cluster: Cluster, overrides: Sequence[str], folder: Path, *, dry_run: bool) -> None:
+def submit(runs: Sequence[RowRun], cluster: Cluster, overrides: Sequence[str], folder: Path, *, dry_run: bool) -> None:
     """Queue the runs that are not queued already.
 
     Args:
@@ -54,14 +54,14 @@ def sbatch_command(cluster: Cluster, num_runs: int, tasks: Path) -> list[str]:
     return ["sbatch", *options, str(SCRIPT), f"@{tasks}"]
 
 
-def remember_job(run: Run, job: str) -> None:
+def remember_job(run: RowRun, job: str) -> None:
     """Note in the run's folder which job trains it."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / JOB).write_text(job + "\n")
     print(f"{run.row.table}/{run.name}: job {job}")
 
 
-def not_queued(runs: Sequence[Run]) -> list[Run]:
+def not_queued(runs: Sequence[RowRun]) -> list[RowRun]:
     """Those whose job neither waits nor runs; says of the others what they do.
 
     Raises:

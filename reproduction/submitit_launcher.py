@@ -11,7 +11,7 @@ import submitit
 
 from reproduction.cluster import Cluster
 from reproduction.rows import REPOSITORY
-from reproduction.runs import Run
+from reproduction.runs import RowRun
 from reproduction.slurm import not_queued, remember_job
 from training.errors import UserError
 
@@ -55,7 +55,7 @@ class TrainingJob:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def submit(runs: Sequence[Run], cluster: Cluster, overrides: Sequence[str], folder: Path, *, dry_run: bool) -> None:
+def submit(runs: Sequence[RowRun], cluster: Cluster, overrides: Sequence[str], folder: Path, *, dry_run: bool) -> None:
     """Queue the runs that are not queued already.
 
     Args:

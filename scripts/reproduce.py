@@ -18,7 +18,7 @@ from reproduction.collect import collect
 from reproduction.overview import overview
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
-from reproduction.runs import Run, plan_runs
+from reproduction.runs import RowRun, plan_runs
 from training.errors import cli_errors
 
 RUNS = Path("output")
@@ -88,7 +88,7 @@ def launch(options: argparse.Namespace) -> None:
         _launch_pending(pending, options)
 
 
-def _launch_pending(pending: list[Run], options: argparse.Namespace) -> None:
+def _launch_pending(pending: list[RowRun], options: argparse.Namespace) -> None:
     if options.launcher in ("slurm", "submitit"):
         cluster = load_cluster(options.cluster, nodes=options.nodes, processes_per_node=options.processes)
         launcher = slurm if options.launcher == "slurm" else submitit_launcher

@@ -15,7 +15,7 @@ from reproduction.collect import Table, collect
 from reproduction.local import share_of_machine, train_all
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
-from reproduction.runs import Run, plan_runs
+from reproduction.runs import RowRun, plan_runs
 from training.config_file import dump_config, load_config
 from training.errors import UserError
 
@@ -88,7 +88,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_
 
 def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None = None, overrides: list = ()) -> None:
     (found,) = find_rows([row])
-    folder = Run(found, seed, root).folder
+    folder = RowRun(found, seed, root).folder
     folder.mkdir(parents=True)
     (folder / "model.safetensors").touch()
     columns = {"epoch": 1, "train_loss": 1.5, "train_images_per_second": 100 + seed, "val_top1": top1, "val_top5": 99.0}
