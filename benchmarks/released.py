@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.environment import describe_environment
 from benchmarks.reference import VERSIONS, reference
-from models.released.layout import Layout, recognise, released_names
+from models.released.layout import UpstreamCheckpoint, recognise, released_names
 from models.released.loading import load_released
 
 IMAGE = (2, 3, 64, 64)
@@ -28,7 +28,7 @@ SPECTROGRAM = (2, 1, 128, 129)
 
 
 @torch.no_grad()
-def compare(keys: Path) -> tuple[Layout, float, int, int]:
+def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
     """The layout, the largest difference of a logit over the largest one, how many keys are missing and unexpected."""
     torch.manual_seed(0)
     shapes = read_shapes(keys)
@@ -84,7 +84,7 @@ def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Mod
 
 
 def with_reference_layers(
-    layout: Layout, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]
+    layout: UpstreamCheckpoint, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]
 ) -> nn.Module:
     """timm's model with the reference's layers, loaded by hand."""
     name = layout.model.partition("_dcls_")[0]

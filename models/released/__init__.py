@@ -1,8 +1,8 @@
 """The authors' released checkpoints: which there are, and how they become weights of this project's models."""
 
-from models.released.layout import Layout, recognise, to_model
+from models.released.layout import UpstreamCheckpoint, recognise, to_model
 from models.released.loading import load_released
 from models.released.reading import read_released
 from models.released.releases import RELEASES, Release
 
-__all__ = ["RELEASES", "Layout", "Release", "load_released", "read_released", "recognise", "to_model"]
+__all__ = ["RELEASES", "UpstreamCheckpoint", "Release", "load_released", "read_released", "recognise", "to_model"]

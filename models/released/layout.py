@@ -15,7 +15,7 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Layout:
+class UpstreamCheckpoint:
     """What a file holds.
 
     Attributes:
@@ -149,7 +149,7 @@ _FAMILIES = {
 }
 
 
-def recognise(state: State) -> Layout:
+def recognise(state: State) -> UpstreamCheckpoint:
     """What the weights of a released file belong to.
 
     Raises:
@@ -189,7 +189,7 @@ def to_model(state: State, model: nn.Module) -> State:
     return result
 
 
-def released_names(keys: Iterable[str], layout: Layout, model: nn.Module) -> dict[str, str]:
+def released_names(keys: Iterable[str], layout: UpstreamCheckpoint, model: nn.Module) -> dict[str, str]:
     """Released name -> timm's name, with P and SIG under the name of their layer."""
     plain = {key: torch.empty(0) for key in keys if not _is_learned(key)}
     return _with_learned(keys, dict(zip(plain, _FAMILIES[layout.family].rename(plain, model), strict=True)))
@@ -208,11 +208,11 @@ def _is_learned(key: str) -> bool:
     return key.rpartition(".")[2] in ("P", "SIG")
 
 
-def _measure(name: str, family: _Family, state: State) -> Layout:
+def _measure(name: str, family: _Family, state: State) -> UpstreamCheckpoint:
     blocks = sorted({tuple(map(int, found.groups())) for key in state if (found := re.fullmatch(family.block, key))})
     stages = sorted({stage for stage, _ in blocks})
     first_position = next(key for key in state if key.endswith(".P"))
-    return Layout(
+    return UpstreamCheckpoint(
         family=name,
         depths=tuple(sum(stage == other for other, _ in blocks) for stage in stages),
         dims=tuple(len(state[family.width.format(stage, 0)]) for stage in stages),
@@ -224,7 +224,7 @@ def _measure(name: str, family: _Family, state: State) -> Layout:
     )
 
 
-def _check_fit(layout: Layout, model: nn.Module) -> None:
+def _check_fit(layout: UpstreamCheckpoint, model: nn.Module) -> None:
     """Refuse another family or interpolation; shapes are compared when the weights are loaded."""
     name, layers = type(model).__name__, [m for m in model.modules() if isinstance(m, dcls.DclsNd)]
     if not name.startswith(layout.family.replace("FastViT", "FastVit")) or not layers:
