@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dcls.depthwise.layer import FastConv2d, conv2d
 from dcls.interpolation import get_interpolation
-from dcls.kept import KeptKernel, may_keep_kernels
 from dcls.kernel import construct_kernel
+from dcls.kernel_cache import KernelCache, may_cache_kernels
 from dcls.padding import padding_amounts
 from dcls.positions import PositionOwner, SharedPositions
 from dcls.torch_conv import convolve
@@ -73,7 +73,7 @@ class DclsNd(PositionOwner):
         self.register_parameter("bias", nn.Parameter(self.weight.new_empty(out_channels)) if bias else None)
         position_dtype = torch.promote_types(self.weight.dtype, torch.float32)
         positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
-        self._kept = KeptKernel()
+        self._cache = KernelCache()
         has_sigma = get_interpolation(interpolation).has_sigma
         self.register_positions(
             nn.Parameter(positions), nn.Parameter(torch.empty_like(positions)) if has_sigma else None
@@ -129,13 +129,13 @@ class DclsNd(PositionOwner):
         return conv.train(self.training)
 
     def train(self, mode: bool = True) -> "DclsNd":
-        """As ``nn.Module.train``; what evaluation kept is forgotten."""
-        self._kept.clear()
+        """As ``nn.Module.train``; what evaluation cached is forgotten."""
+        self._cache.clear()
         super().train(mode)
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DclsNd":
-        self._kept.clear()
+        self._cache.clear()
         super()._apply(fn, recurse)
         return self
 
@@ -172,10 +172,10 @@ class DclsNd(PositionOwner):
         """Built by a parent, kept from an earlier batch, or new."""
         if self.built_kernel is not None:
             return self.built_kernel
-        if may_keep_kernels(self):
+        if may_cache_kernels(self):
             sources = [self.weight, self.positions] + ([] if self.sigma is None else [self.sigma])
-            return self._kept.get(sources, self.kernel)
-        self._kept.clear()
+            return self._cache.get(sources, self.kernel)
+        self._cache.clear()
         return self.kernel()
 
     def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:

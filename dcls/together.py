@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dcls.conv import DclsNd
-from dcls.kept import may_keep_kernels
 from dcls.kernel import construct_kernel
+from dcls.kernel_cache import may_cache_kernels
 
 
 def construct_together(parent: nn.Module) -> None:
@@ -41,7 +41,7 @@ def construct_alone(model: nn.Module) -> None:
 
 def _build_kernels(parent: nn.Module, _: Any) -> None:
     _release_kernels(parent)  # what an interrupted pass left: hooks do not run after Ctrl-C
-    if may_keep_kernels(parent) or getattr(parent, "grad_checkpointing", False):
+    if may_cache_kernels(parent) or getattr(parent, "grad_checkpointing", False):
         return
     for layers in _layers_of_each_set(parent):
         first = layers[0]

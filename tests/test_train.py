@@ -319,7 +319,9 @@ def test_a_full_disk_ends_with_one_message_and_harms_nothing(tiny_config, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = capsys.readouterr().err
-    assert re.fullmatch(r"error: cannot write .*\.pt: .*the one written before is kept. Is the disk full\?\n", message)
+    assert re.fullmatch(
+        r"error: cannot write .*\.pt: .*the one written before is cached. Is the disk full\?\n", message
+    )
     assert {name: (folder / name).read_bytes() for name in before} == before
     train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"])
     assert [row["epoch"] for row in rows(folder)] == ["0", "1"]
