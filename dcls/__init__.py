@@ -3,12 +3,12 @@
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.conversion import Conversion, convert
 from dcls.interpolation import INTERPOLATIONS, Interpolation
+from dcls.joint_construction import construct_alone, construct_together
 from dcls.kernel import construct_kernel
 from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
 from dcls.positions import SharedPositions, share_positions
 from dcls.regularization import repulsive_loss
 from dcls.reparameterization import reparameterize
-from dcls.together import construct_alone, construct_together
 
 __all__ = [
     "INTERPOLATIONS",

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
+from dcls.joint_construction import construct_together
 from dcls.padding import padding_amounts
 from dcls.positions import share_positions
-from dcls.together import construct_together
 
 Match = int | str | Callable[[str, nn.Module], bool]
 _LAYERS: dict[Any, type[DclsNd]] = {nn.Conv1d: Dcls1d, nn.Conv2d: Dcls2d, nn.Conv3d: Dcls3d}

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import Dcls2d, DclsNd
+from dcls.joint_construction import construct_alone
 from dcls.positions import SharedPositions
-from dcls.together import construct_alone
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import dcls
-import dcls.together
+import dcls.joint_construction
 import models  # noqa: F401
 
 
