@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     device = parser.parse_args().device
-    names = [name for name in BACKENDS if device == "cpu" or name in ("direct", "toeplitz", "triton")]
+    names = [name for name in BACKENDS if device == "cpu" or name in ("aten", "toeplitz", "triton")]
     if not native.is_available() and "native" in names:
         names.remove("native")
     if not triton_rows.is_installed():

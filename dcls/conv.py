@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcls.depthwise.layer import FastConv2d, conv2d
+from dcls.depthwise.conv2d import FastConv2d, conv2d
 from dcls.interpolation import get_interpolation
 from dcls.kernel import construct_kernel
 from dcls.kernel_cache import KernelCache, may_cache_kernels

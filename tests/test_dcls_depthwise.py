@@ -15,7 +15,7 @@ from torch.export import export
 
 import dcls
 from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, triton_rows, use_backend
-from dcls.depthwise.choice import choose_backend
+from dcls.depthwise.dispatch import choose_backend
 from dcls.depthwise.geometry import crop_unreachable
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
@@ -99,7 +99,7 @@ def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backend", ["direct", "toeplitz", "triton"])
+@pytest.mark.parametrize("backend", ["aten", "toeplitz", "triton"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("case", [*SHAPES, "a stage of ConvNeXt"])
@@ -116,7 +116,7 @@ def test_the_chosen_backend_is_right() -> None:
     assert relative_error(depthwise_conv2d(*exact, padding), expected) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["direct", "matmul", "toeplitz"])
+@pytest.mark.parametrize("name", ["aten", "matmul", "toeplitz"])
 def test_first_and_second_derivatives(name) -> None:
     shape, size, padding = (2, 3, 4, 5), (3, 4), (1, 1, 1, 2)
     with use_backend(name):
@@ -187,13 +187,13 @@ def test_the_choice_on_a_gpu_weighs_multiply_adds(monkeypatch) -> None:
     assert chosen("cuda", (128, 384, 14, 14), (23, 23)) == "toeplitz"
     assert chosen("cuda", (128, 768, 7, 7), (13, 13)) == "toeplitz"
     assert chosen("cuda", (1, 384, 14, 14), (23, 23)) != "toeplitz"  # too few images for so large a matrix
-    assert chosen("cuda", (128, 96, 56, 56), (3, 3)) == "direct"
-    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.float64) == "direct"
-    assert chosen("xpu", (128, 96, 56, 56), (23, 23)) == "direct"
-    assert chosen("cuda", (128, 96, 56, 56), (7, 7), torch.float32) == "direct"
-    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.complex64) == "direct"
+    assert chosen("cuda", (128, 96, 56, 56), (3, 3)) == "aten"
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.float64) == "aten"
+    assert chosen("xpu", (128, 96, 56, 56), (23, 23)) == "aten"
+    assert chosen("cuda", (128, 96, 56, 56), (7, 7), torch.float32) == "aten"
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23), torch.complex64) == "aten"
     monkeypatch.setattr(triton_rows, "is_available", lambda device: False)
-    assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "direct"
+    assert chosen("cuda", (128, 96, 56, 56), (23, 23)) == "aten"
 
 
 @pytest.mark.parametrize("size, padding", [((51, 51), (25,) * 4), ((8, 30), (3, 4, 14, 15)), ((5, 5), (4, 0, 0, 4))])
@@ -361,7 +361,7 @@ def test_without_a_home_folder_pytorch_takes_over_and_says_so(monkeypatch) -> No
 def test_without_a_compiler_pytorch_takes_over_and_says_so(tmp_path) -> None:
     code = (
         "import torch, warnings, dcls\n"
-        "from dcls.depthwise.choice import choose_backend\n"
+        "from dcls.depthwise.dispatch import choose_backend\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    names = [choose_backend(torch.zeros(1, 1, 1, 1), (1, 1)).__name__ for _ in range(2)]\n"

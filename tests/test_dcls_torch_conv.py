@@ -8,7 +8,7 @@ from torch import nn
 
 import dcls
 from dcls.depthwise import BACKENDS, depthwise_conv2d, use_backend
-from dcls.depthwise.layer import FastConv2d
+from dcls.depthwise.conv2d import FastConv2d
 from dcls.torch_conv import convolve
 
 LOW = [torch.bfloat16, torch.float16]
@@ -59,7 +59,7 @@ def test_wide_depthwise_layers_of_other_dimensions_return(ndim, dtype, autocast)
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("dtype", LOW)
-@pytest.mark.parametrize("backend", ["direct", "matmul"])
+@pytest.mark.parametrize("backend", ["aten", "matmul"])
 def test_backends_of_pytorch_return(backend, dtype) -> None:
     assert backend in BACKENDS
     x = torch.randn(1, 2, 3, 90).to(memory_format=torch.channels_last, dtype=dtype).requires_grad_()

@@ -1,15 +1,15 @@
 """Depthwise convolution with large kernels at the price of small ones.
 
 ``depthwise_conv2d`` crops the kernel to what can meet the input (geometry.py) and hands over to the operator
-(operator.py) of the backend that suits device and dtype (choice.py). A backend is a module with two functions; all are
+(ops.py) of the backend that suits device and dtype (dispatch.py). A backend is a module with two functions; all are
 tested against reference.py.
 """
 
 from torch import Tensor
 
-from dcls.depthwise.choice import BACKENDS, use_backend
+from dcls.depthwise.dispatch import BACKENDS, use_backend
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
-from dcls.depthwise.operator import convolve
+from dcls.depthwise.ops import convolve
 from dcls.torch_conv import computed_dtype, is_autocast
 
 __all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from dcls.depthwise.choice import choose_backend
+from dcls.depthwise.dispatch import choose_backend
 from dcls.depthwise.geometry import Padding, output_size
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dcls.depthwise import direct, matmul, native, toeplitz, triton_rows
+from dcls.depthwise import aten, matmul, native, toeplitz, triton_rows
 from dcls.depthwise.geometry import Padding
 
 
@@ -22,7 +22,7 @@ class Backend(Protocol):
 
 
 BACKENDS: dict[str, Backend] = {
-    "direct": direct,
+    "aten": aten,
     "matmul": matmul,
     "native": native,
     "toeplitz": toeplitz,
@@ -46,14 +46,14 @@ def choose_backend(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
         return native if input.dtype in MATRIX_ADVANTAGE and native.is_available() else matmul
     if input.device.type == "cuda" and input.dtype in MATRIX_ADVANTAGE and input.shape[0] > 0:
         return _cheapest_on_gpu(input, kernel_size)
-    return direct
+    return aten
 
 
 def _cheapest_on_gpu(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
     """By multiply-adds a pixel."""
     batch, pixels, width = input.shape[0], input.shape[2] * input.shape[3], input.shape[3]
     rows, columns = kernel_size
-    costs: list[tuple[float, Backend]] = [(MATRIX_ADVANTAGE[input.dtype] * rows * columns, direct)]
+    costs: list[tuple[float, Backend]] = [(MATRIX_ADVANTAGE[input.dtype] * rows * columns, aten)]
     if pixels <= LARGEST_TOEPLITZ_MAP:
         costs.append((pixels * (1 + EXPANSION_IN_IMAGES / batch), toeplitz))
     if triton_rows.is_available(input.device):
