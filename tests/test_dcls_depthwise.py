@@ -129,10 +129,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from dcls.depthwise import triton_kernels
 
-sizes = {"ROWS": 64, "OUT": 64, "IN": 64}
+sizes = {"BLOCK_ROWS": 64, "BLOCK_OUT": 64, "BLOCK_IN": 64}
 ones = dict.fromkeys(("batch", "height", "kernel_height", "left"), 1)  # Triton makes constants of arguments equal to 1
-for kernel, own in ((triton_kernels.convolve, {"HAS_BIAS": True}), (triton_kernels.weight_gradient, {})):
-    for number, special in (("bf16", {}), ("bf16", ones), ("fp32", {"ROWS": 32})):
+for kernel, own in ((triton_kernels.depthwise_fwd_kernel, {"HAS_BIAS": True}), (triton_kernels.depthwise_bwd_weight_kernel, {})):
+    for number, special in (("bf16", {}), ("bf16", ones), ("fp32", {"BLOCK_ROWS": 32})):
         constants = own | sizes | special
         signature = {name: "*" + number if name.endswith("_ptr") else "i32" for name in kernel.arg_names}
         signature |= dict.fromkeys(constants, "constexpr")

@@ -9,16 +9,16 @@ from dcls.torch_conv import convolve as torch_convolve
 from dcls.torch_conv import needs_float32
 
 
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
     input, symmetric = _pad_odd(input, padding)
     return torch_convolve(input, kernel, bias, (1, 1), symmetric, (1, 1), input.shape[1])
 
 
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     if needs_float32(input.device, input.dtype, input.shape[1]):
-        return weight_gradient(grad.float(), input.float(), kernel_size, padding).to(input.dtype)
+        return depthwise_bwd_weight(grad.float(), input.float(), kernel_size, padding).to(input.dtype)
     input, symmetric = _pad_odd(input, padding)
     channels = input.shape[1]
     shape_only = input.new_empty(1).expand(channels, 1, *kernel_size)

@@ -14,10 +14,12 @@ from dcls.depthwise.geometry import Padding
 class Backend(Protocol):
     """A module that computes the convolution and its weight gradient; the input gradient is a convolution, too."""
 
-    def convolve(self, input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+    def depthwise_fwd(self, input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
         """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
 
-    def weight_gradient(self, grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+    def depthwise_bwd_weight(
+        self, grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding
+    ) -> Tensor:
         """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
 
 

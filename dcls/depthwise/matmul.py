@@ -7,12 +7,12 @@ from dcls.depthwise import aten
 from dcls.depthwise.geometry import Padding
 
 
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'); PyTorch is 20 to 100 times faster in channels last."""
-    return aten.convolve(input.contiguous(memory_format=torch.channels_last), kernel, bias, padding)
+    return aten.depthwise_fwd(input.contiguous(memory_format=torch.channels_last), kernel, bias, padding)
 
 
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w).
 
     For each kernel row i, the product of all pairs of columns, summed over images and rows::

@@ -28,7 +28,7 @@ def is_available() -> bool:
     return _correlate_function() is not None
 
 
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'), channels last where input is; accumulates in float32."""
     batch, channels = input.shape[:2]
     size = output_size((input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3]), padding)
@@ -38,7 +38,7 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
     return out.to(input.dtype)
 
 
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     out = torch.empty(input.shape[1], 1, *kernel_size, dtype=torch.float32, device="cpu")
     if len(input) == 0:

@@ -15,58 +15,58 @@ from dcls.depthwise.geometry import Padding, output_size
 
 
 @torch.library.custom_op("dcls::depthwise_conv2d", mutates_args=())
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W') in the memory format of input."""
     backend = choose_backend(input, (kernel.shape[2], kernel.shape[3]))
-    out = backend.convolve(input, kernel, bias, Padding(*padding))
+    out = backend.depthwise_fwd(input, kernel, bias, Padding(*padding))
     return out.contiguous(memory_format=_memory_format(input))
 
 
-@convolve.register_fake
+@depthwise_fwd.register_fake
 def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
     size = output_size((input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3]), Padding(*padding))
     return input.new_empty(*input.shape[:2], *size).contiguous(memory_format=_memory_format(input))
 
 
 @torch.library.custom_op("dcls::depthwise_conv2d_weight_gradient", mutates_args=())
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     rows, columns = kernel_size
     backend = choose_backend(input, (rows, columns))
-    return backend.weight_gradient(grad, input, (rows, columns), Padding(*padding)).contiguous()
+    return backend.depthwise_bwd_weight(grad, input, (rows, columns), Padding(*padding)).contiguous()
 
 
-@weight_gradient.register_fake
+@depthwise_bwd_weight.register_fake
 def _(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     return input.new_empty(input.shape[1], 1, *kernel_size)
 
 
-def _save_for_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_for_fwd(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     input, kernel, _, ctx.padding = inputs
     ctx.save_for_backward(input, kernel)
 
 
-def _backward_of_convolve(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _backward_of_fwd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     input, kernel = ctx.saved_tensors
     for_input, for_kernel, for_bias, *_ = ctx.needs_input_grad
     return (
         _input_gradient(grad, kernel, ctx.padding) if for_input else None,
-        weight_gradient(grad, input, kernel.shape[2:], ctx.padding) if for_kernel else None,
+        depthwise_bwd_weight(grad, input, kernel.shape[2:], ctx.padding) if for_kernel else None,
         grad.sum((0, 2, 3)) if for_bias else None,
         None,
     )
 
 
-def _save_for_weight_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_for_bwd_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     grad, input, _, ctx.padding = inputs
     ctx.save_for_backward(grad, input)
 
 
-def _backward_of_weight_gradient(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | None, ...]:
+def _backward_of_bwd_weight(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | None, ...]:
     grad, input = ctx.saved_tensors
     for_grad, for_input, *_ = ctx.needs_input_grad
     return (
-        convolve(input, by_kernel, None, ctx.padding) if for_grad else None,
+        depthwise_fwd(input, by_kernel, None, ctx.padding) if for_grad else None,
         _input_gradient(grad, by_kernel, ctx.padding) if for_input else None,
         None,
         None,
@@ -75,12 +75,12 @@ def _backward_of_weight_gradient(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | 
 
 def _input_gradient(grad: Tensor, kernel: Tensor, padding: Sequence[int]) -> Tensor:
     size = (kernel.shape[2], kernel.shape[3])
-    result: Tensor = convolve(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size))
+    result: Tensor = depthwise_fwd(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size))
     return result
 
 
-convolve.register_autograd(_backward_of_convolve, setup_context=_save_for_convolve)
-weight_gradient.register_autograd(_backward_of_weight_gradient, setup_context=_save_for_weight_gradient)
+depthwise_fwd.register_autograd(_backward_of_fwd, setup_context=_save_for_fwd)
+depthwise_bwd_weight.register_autograd(_backward_of_bwd_weight, setup_context=_save_for_bwd_weight)
 
 
 @register_flop_formula(torch.ops.dcls.depthwise_conv2d)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dcls.depthwise.geometry import Padding, output_size
 
 
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W')."""
     size, kernel_size = (input.shape[2], input.shape[3]), (kernel.shape[2], kernel.shape[3])
     rows, columns = _connections(size, kernel_size, padding, kernel)
@@ -25,7 +25,7 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
     return out.transpose(0, 1)
 
 
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     products = torch.bmm(_pixels_by_channel(input).mT, _pixels_by_channel(grad))
     products = products.unflatten(2, grad.shape[2:]).unflatten(1, input.shape[2:])

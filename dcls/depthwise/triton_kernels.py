@@ -1,6 +1,6 @@
 """Triton kernels of ``triton_rows``: matrix products over rows of pixels, for one channel a program.
 
-Maps are contiguous (B, C, H, W). A tile takes ROWS rows of the output, of any image, and OUT of their columns, with IN
+Maps are contiguous (B, C, H, W). A tile takes BLOCK_ROWS rows of the output, of any image, and BLOCK_OUT of their columns, with BLOCK_IN
 columns of the input at a time.
 """
 
@@ -9,7 +9,7 @@ import triton.language as tl
 
 
 @triton.jit
-def convolve(
+def depthwise_fwd_kernel(
     input_ptr,
     kernel_ptr,
     bias_ptr,
@@ -25,28 +25,28 @@ def convolve(
     top,
     left,
     HAS_BIAS: tl.constexpr,
-    ROWS: tl.constexpr,
-    OUT: tl.constexpr,
-    IN: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
 ):
     """out[b, c, y] = bias[c] + sum over i of input[b, c, y + i - top] @ (Toeplitz matrix of kernel row i)."""
     channel = tl.program_id(1)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     image, y = row // out_height, row % out_height
     plane = (image.to(tl.int64) * channels + channel)[:, None]
-    first_x = tl.program_id(2) * OUT
-    x = first_x + tl.arange(0, OUT)[None, :]
+    first_x = tl.program_id(2) * BLOCK_OUT
+    x = first_x + tl.arange(0, BLOCK_OUT)[None, :]
 
-    total = tl.zeros((ROWS, OUT), tl.float32)
+    total = tl.zeros((BLOCK_ROWS, BLOCK_OUT), tl.float32)
     if HAS_BIAS:
         total += tl.load(bias_ptr + channel).to(tl.float32)
     first_s = tl.maximum(0, first_x - left)
-    last_s = tl.minimum(width, first_x + OUT - 1 + kernel_width - left)
+    last_s = tl.minimum(width, first_x + BLOCK_OUT - 1 + kernel_width - left)
     for i in range(kernel_height):
         r = y + i - top
         is_row = (image < batch) & (r >= 0) & (r < height)
-        for s_begin in range(first_s, last_s, IN):
-            s = s_begin + tl.arange(0, IN)
+        for s_begin in range(first_s, last_s, BLOCK_IN):
+            s = s_begin + tl.arange(0, BLOCK_IN)
             pixels = tl.load(
                 input_ptr + (plane * height + r[:, None]) * width + s[None, :],
                 mask=is_row[:, None] & (s < width)[None, :],
@@ -67,7 +67,7 @@ def convolve(
 
 
 @triton.jit
-def weight_gradient(
+def depthwise_bwd_weight_kernel(
     grad_ptr,
     input_ptr,
     by_column_ptr,
@@ -81,22 +81,22 @@ def weight_gradient(
     kernel_width,
     top,
     left,
-    ROWS: tl.constexpr,
-    OUT: tl.constexpr,
-    IN: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
 ):
     """by_column[c, i, x, j] = sum over b, y of grad[b, c, y, x] input[b, c, y + i - top, x + j - left], in float32.
 
     All pairs of output and input columns are multiplied; each pair (x, s) is stored at its j, or dropped.
     """
     channel, i = tl.program_id(0) // kernel_height, tl.program_id(0) % kernel_height
-    first_x = tl.program_id(1) * OUT
-    x = first_x + tl.arange(0, OUT)
-    s = tl.maximum(0, first_x - left) + tl.program_id(2) * IN + tl.arange(0, IN)
+    first_x = tl.program_id(1) * BLOCK_OUT
+    x = first_x + tl.arange(0, BLOCK_OUT)
+    s = tl.maximum(0, first_x - left) + tl.program_id(2) * BLOCK_IN + tl.arange(0, BLOCK_IN)
 
-    products = tl.zeros((OUT, IN), tl.float32)
-    for first_row in range(0, batch * out_height, ROWS):
-        row = first_row + tl.arange(0, ROWS)
+    products = tl.zeros((BLOCK_OUT, BLOCK_IN), tl.float32)
+    for first_row in range(0, batch * out_height, BLOCK_ROWS):
+        row = first_row + tl.arange(0, BLOCK_ROWS)
         image, y = row // out_height, row % out_height
         r = y + i - top
         plane = (image.to(tl.int64) * channels + channel)[:, None]

@@ -40,7 +40,7 @@ def is_available(device: torch.device) -> bool:
     return False
 
 
-def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+def depthwise_fwd(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
     """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'); accumulates in float32."""
     input, kernel = input.contiguous(), kernel.contiguous()
     batch, channels, height, width = input.shape
@@ -50,7 +50,7 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
         tile, tile_rows = tile_width(columns), _tile_rows(input)
         grid = (_count(batch * rows, tile_rows), channels, _count(columns, tile))
         with torch.cuda.device_of(input):
-            _kernels().convolve[grid](
+            _kernels().depthwise_fwd_kernel[grid](
                 input,
                 kernel,
                 kernel if bias is None else bias.contiguous(),
@@ -62,15 +62,15 @@ def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Paddin
                 padding.top,
                 padding.left,
                 HAS_BIAS=bias is not None,
-                ROWS=tile_rows,
-                OUT=tile,
-                IN=tile_width(width),
+                BLOCK_ROWS=tile_rows,
+                BLOCK_OUT=tile,
+                BLOCK_IN=tile_width(width),
                 num_warps=_WARPS,
             )
     return out
 
 
-def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
+def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], padding: Padding) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w); accumulates in float32."""
     grad, input = grad.contiguous(), input.contiguous()
     channels, width = input.shape[1], input.shape[3]
@@ -81,7 +81,7 @@ def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], p
         out_tile, in_tile = tile_width(out_width), tile_width(width)
         grid = (channels * rows, _count(out_width, out_tile), columns_met(width, columns) // in_tile)
         with torch.cuda.device_of(input):
-            _kernels().weight_gradient[grid](
+            _kernels().depthwise_bwd_weight_kernel[grid](
                 grad,
                 input,
                 by_column,
@@ -91,9 +91,9 @@ def weight_gradient(grad: Tensor, input: Tensor, kernel_size: tuple[int, int], p
                 columns,
                 padding.top,
                 padding.left,
-                ROWS=_tile_rows(input),
-                OUT=out_tile,
-                IN=in_tile,
+                BLOCK_ROWS=_tile_rows(input),
+                BLOCK_OUT=out_tile,
+                BLOCK_IN=in_tile,
                 num_warps=_WARPS,
             )
     return by_column.sum(2).to(input.dtype).unsqueeze(1)
