@@ -51,7 +51,7 @@ def convert(
     """Replace convolutions of a model by DCLS layers, in place.
 
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
-    with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are cached.
+    with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are kept.
 
     Example:
         >>> net = timm.create_model("convnext_tiny")

@@ -45,14 +45,14 @@ class KernelCache:
         if cached is None or not _is_built_from(cached, sources):
             versions = [source._version for source in sources]
             cached = _CachedKernel(build(), [source.detach() for source in sources], versions)
-            self._cache = kept
+            self._cache = cached
         return cached.kernel
 
     def __reduce__(self) -> tuple[type["KernelCache"], tuple[()]]:
         return KernelCache, ()
 
 
-def _is_built_from(kept: _CachedKernel, sources: Sequence[Tensor]) -> bool:
+def _is_built_from(cached: _CachedKernel, sources: Sequence[Tensor]) -> bool:
     return [source._version for source in sources] == cached.versions and all(
         alias.is_set_to(source) for alias, source in zip(cached.sources, sources, strict=True)
     )

@@ -178,9 +178,7 @@ def test_two_processes_give_the_weights_of_one(tiny_config, tmp_path) -> None:
     config = tiny_config(augmentation=augmentation, model=model, training=training)
     for processes in (1, 2):
         limit = "training.seed=3"
-        result = run_script(
-            "train.py", "--config", config, f"checkpoint.name=p{processes}", limit, processes=distributed
-        )
+        result = run_script("train.py", "--config", config, f"checkpoint.name=p{processes}", limit, processes=processes)
         assert result.returncode == 0, result.stderr
     one, two = (tmp_path / "output" / name for name in ("p1", "p2"))
     assert_close_weights(one, two)
@@ -319,9 +317,7 @@ def test_a_full_disk_ends_with_one_message_and_harms_nothing(tiny_config, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = capsys.readouterr().err
-    assert re.fullmatch(
-        r"error: cannot write .*\.pt: .*the one written before is cached. Is the disk full\?\n", message
-    )
+    assert re.fullmatch(r"error: cannot write .*\.pt: .*the one written before is kept. Is the disk full\?\n", message)
     assert {name: (folder / name).read_bytes() for name in before} == before
     train.main(["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"])
     assert [row["epoch"] for row in rows(folder)] == ["0", "1"]

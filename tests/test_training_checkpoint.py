@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(model, tmp_path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(
-            UserError, match=r"cannot write .*last.pt: .*; the one written before is cached. Is the disk full"
+            UserError, match=r"cannot write .*last.pt: .*; the one written before is kept. Is the disk full"
         ):
             save_checkpoint(path, {"state_dict": {"x": torch.ones(100_000)}})
         with pytest.raises(UserError, match=r"cannot write .*model.safetensors"):

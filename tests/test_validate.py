@@ -117,7 +117,7 @@ def mobilenet_weights(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_known_weights_on_real_images_give_the_known_accuracy(imagenet_sample, mobilenet_weights, distributed) -> None:
+def test_known_weights_on_real_images_give_the_known_accuracy(imagenet_sample, mobilenet_weights, processes) -> None:
     result = run_script(
         "validate.py", "--model", "mobilenetv2_100", "--checkpoint", mobilenet_weights, "--data-dir", imagenet_sample,
         processes=processes,

@@ -26,7 +26,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        cached = "; the one written before is kept" if path.exists() else ""
+        kept = "; the one written before is kept" if path.exists() else ""
         raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
 
 

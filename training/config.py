@@ -245,7 +245,7 @@ class TrainingConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """Where the run is cached."""
+    """Where the run is kept."""
 
     dir: str = "output"
     """Folder that holds one folder per run."""

@@ -106,7 +106,7 @@ def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
     """Drop what a run that was cut off had written after its last checkpoint, half a line included."""
     if csv_file.exists():
         header, *rows = csv_file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        cached = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < start]
+        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < start]
         write_text_atomic(csv_file, "".join([header, *kept]))
     if jsonl_file.exists():
         lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)

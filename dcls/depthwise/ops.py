@@ -28,7 +28,7 @@ def _(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]
     return input.new_empty(*input.shape[:2], *size).contiguous(memory_format=_memory_format(input))
 
 
-@torch.library.custom_op("dcls::depthwise_conv2d_weight_gradient", mutates_args=())
+@torch.library.custom_op("dcls::depthwise_conv2d_bwd_weight", mutates_args=())
 def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
     """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w)."""
     rows, columns = kernel_size
@@ -88,7 +88,7 @@ def _(input: Any, kernel: Any, *_: Any, out_shape: Any, **__: Any) -> int:
     return conv_flop_count(input, kernel, out_shape)
 
 
-@register_flop_formula(torch.ops.dcls.depthwise_conv2d_weight_gradient)
+@register_flop_formula(torch.ops.dcls.depthwise_conv2d_bwd_weight)
 def _(grad: Any, input: Any, *_: Any, out_shape: Any, **__: Any) -> int:
     return conv_flop_count(input, out_shape, grad)
 

@@ -1,7 +1,7 @@
 """Triton kernels of ``triton_rows``: matrix products over rows of pixels, for one channel a program.
 
-Maps are contiguous (B, C, H, W). A tile takes BLOCK_ROWS rows of the output, of any image, and BLOCK_OUT of their columns, with BLOCK_IN
-columns of the input at a time.
+Maps are contiguous (B, C, H, W). A tile takes BLOCK_ROWS rows of the output, of any image, and BLOCK_OUT of their
+columns, with BLOCK_IN columns of the input at a time.
 """
 
 import triton

@@ -5,4 +5,4 @@ from models.released.loading import load_released
 from models.released.reading import read_released
 from models.released.releases import RELEASES, Release
 
-__all__ = ["RELEASES", "UpstreamCheckpoint", "Release", "load_released", "read_released", "recognise", "to_model"]
+__all__ = ["RELEASES", "Release", "UpstreamCheckpoint", "load_released", "read_released", "recognise", "to_model"]

@@ -24,7 +24,7 @@ def fetch(release: Release, folder: str | Path | None = None) -> Path:
     """The local copy of a released file, downloaded unless it is there; of several processes by one.
 
     Args:
-        folder: Where it is cached, by default where torch.hub and timm keep checkpoints.
+        folder: Where it is kept, by default where torch.hub and timm keep checkpoints.
 
     Raises:
         ValueError: there is no connection, or what arrived is not what the record names.
