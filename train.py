@@ -35,7 +35,7 @@ from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
-from training.metrics import MetricsLogger
+from training.metrics import MetricsLogger, counted_weights
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
 from training.resume import diff_config
@@ -268,7 +268,7 @@ def validation_scores(run: TrainingRun) -> dict[str, float]:
 def save(run: TrainingRun, row: dict[str, Any]) -> None:
     """Write last.pt, and before it best.pt if the (averaged) weights are the best so far."""
     state = run.state
-    top1 = row.get("ema_top1", row["val_top1"])
+    top1 = row[f"{counted_weights(row)}_top1"]
     is_best = top1 > state.best_top1
     state.best_top1 = max(top1, state.best_top1)
     if not run.distributed.is_main:

@@ -1,7 +1,6 @@
 """From the folders of finished runs to one table for each group of rows."""
 
 import csv
-import io
 import json
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,11 +10,12 @@ from typing import Any
 
 import yaml
 from scipy.stats import ttest_1samp
-from tabulate import tabulate
 
+from reproduction.markdown import csv_table, markdown_table
 from reproduction.rows import Row
 from reproduction.runs import RowRun
 from training.errors import UserError
+from training.metrics import counted_weights
 from training.run_folder import ENVIRONMENT, METRICS
 
 
@@ -113,24 +113,24 @@ class Table:
 
     def markdown(self) -> str:
         """For people: the table, the comparison of variants, and on what it was measured."""
-        parts = [f"# {self.name}", _markdown(self.cells())]
+        parts = [f"# {self.name}", markdown_table(self.cells())]
         pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
         if pooled:
             lines = [
                 {"variant": v, "settings": str(len(c.differences)), "top-1 over their baselines": str(c)}
                 for v, c in pooled.items()
             ]
-            parts.append(_markdown(lines))
+            parts.append(markdown_table(lines))
         parts.append(self._provenance())
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def csv(self) -> str:
         """For programs: the same as plain numbers."""
-        return _csv([self._numbers(row) for row in self.rows])
+        return csv_table([self._numbers(row) for row in self.rows])
 
     def runs_csv(self) -> str:
         """Every epoch of every finished run."""
-        return _csv(
+        return csv_table(
             [
                 {"row": row.row.name, "seed": result.seed, **epoch}
                 for row in self.rows
@@ -243,7 +243,7 @@ def read_result(run: RowRun) -> Result:
             history = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
         environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         last = history[-1]
-        weights = "ema" if "ema_top1" in last else "val"
+        weights = counted_weights(last)
         return Result(
             seed=run.seed,
             top1=last[f"{weights}_top1"],
@@ -266,16 +266,3 @@ def _spread(values: Sequence[float], form: str) -> str:
         return "-"
     mean = f"{statistics.mean(values):{form}}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"
-
-
-def _markdown(lines: Sequence[dict[str, str]]) -> str:
-    return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
-
-
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()

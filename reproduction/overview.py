@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
+from reproduction.markdown import markdown_table
 from reproduction.rows import Row
 
 
 def overview(rows: Sequence[Row]) -> str:
     """Every row with its file, parameters and published number."""
-    return tabulate([_line(row) for row in rows], headers="keys", tablefmt="github", disable_numparse=True)
+    return markdown_table([_line(row) for row in rows])
 
 
 def _line(row: Row) -> dict[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib
 
 from reproduction.collect import RowResult, Table
+from training.metrics import counted_weights
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
@@ -66,7 +67,7 @@ def _draw_curves(axes: plt.Axes, members: list[RowResult]) -> None:
     for x, row in enumerate(members):
         histories = row.values("history")
         epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
-        key = "ema_top1" if "ema_top1" in histories[0][0] else "val_top1"
+        key = f"{counted_weights(histories[0][0])}_top1"
         means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
         axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.config.row.variant or row.row.name)
     axes.set(xlabel="epoch", ylabel="validation top-1 (%)")

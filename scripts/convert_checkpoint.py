@@ -11,10 +11,10 @@ validate.py and train.py (model.initial_checkpoint) take.
 import argparse
 from pathlib import Path
 
-from tabulate import tabulate
 from timm.data import resolve_model_data_config
 
 from models.released import RELEASES
+from reproduction.markdown import markdown_table
 from training.checkpoint import save_weights
 from training.errors import cli_errors
 from training.model import load_model
@@ -42,7 +42,7 @@ def list_releases() -> str:
         {"file": r.file, "record": str(r.record), "model": r.model, "claimed": r.claimed, "source": r.source}
         for r in RELEASES
     ]
-    return tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
+    return markdown_table(lines)
 
 
 def convert(source: Path, target: Path) -> str:

@@ -3,19 +3,23 @@
 
 import timm
 import torch
-from tabulate import tabulate
 from timm.data import resolve_model_data_config
 
 import dcls
 from models import NAMES
 from models.released.releases import release_of
+from reproduction.markdown import markdown_table
 from training.flops import count_multiply_adds, count_parameters
 
 
 def main() -> None:
     """Command line of the script."""
-    lines = [describe(name) for name in NAMES if "_dcls_" in name]
-    print(tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True))
+    print(models_table())
+
+
+def models_table() -> str:
+    """Return the table, one line for each model."""
+    return markdown_table([describe(name) for name in NAMES if "_dcls_" in name])
 
 
 def describe(name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import matplotlib
 
 import dcls
 from training.errors import UserError, cli_errors
+from training.metrics import counted_weights
 from training.model import load_model
 from training.plot_kernels import plot_kernels
 from training.run_folder import BEST, METRICS
@@ -60,7 +61,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
     for key, label in (("val_top1", "weights"), ("ema_top1", "averaged weights")):
         if key in columns:
             right.plot(epochs, columns[key], label=label)
-    best = max(columns.get("ema_top1", columns["val_top1"]))
+    best = max(columns[f"{counted_weights(columns)}_top1"])
     right.set(xlabel="epoch", ylabel="validation top-1 (%)", title=f"best {best:.1f} %")
     for axes in (left, right):
         axes.legend(frameon=False)

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Container
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from training.config import Config
 from training.distributed import DistributedContext
 from training.loop import UpdateSummary
 from training.run_folder import METRICS
+
+
+def counted_weights(metrics: Container[str]) -> str:
+    """Return the prefix of the metrics that count: "ema", the averaged weights, where a run has them, else "val"."""
+    return "ema" if "ema_top1" in metrics else "val"
 
 
 class MetricsLogger:

@@ -1,14 +1,11 @@
 """Metrics of evaluated models for people and programs."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
+from reproduction.markdown import csv_table, markdown_table
 from training.atomic_io import write_atomic
 
 Metrics = dict[str, Any]
@@ -35,9 +32,7 @@ def readable(metrics: Metrics) -> dict[str, str]:
 
 def markdown(results: Sequence[Metrics]) -> str:
     """One line for each model."""
-    return tabulate(
-        [readable(metrics) for metrics in results], headers="keys", tablefmt="github", disable_numparse=True
-    )
+    return markdown_table([readable(metrics) for metrics in results])
 
 
 def write_results(path: Path, results: Sequence[Metrics]) -> None:
@@ -51,17 +46,9 @@ def write_results(path: Path, results: Sequence[Metrics]) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
-def _csv(results: Sequence[Metrics]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(results[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results)
-    return text.getvalue()
-
-
 FORMATS = {
     ".md": lambda results: markdown(results) + "\n",
-    ".csv": _csv,
+    ".csv": csv_table,
     ".json": lambda results: json.dumps(results, indent=1) + "\n",
 }
 """Suffix of a file of results -> how it is written."""
