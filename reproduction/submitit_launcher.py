@@ -15,6 +15,7 @@ from reproduction.runs import RowRun
 from reproduction.slurm import not_queued, remember_job
 from training.errors import UserError
 
+NODE_SCRIPT = "scripts/node.sh"
 SIGNAL_SECONDS = 120  # before the time is up
 MOST_REQUEUES = 1000
 # srun does not take this from sbatch by itself.
@@ -26,7 +27,7 @@ class TrainingJob:
     """What each node of a job does: its part of torchrun.
 
     Attributes:
-        arguments: Of train.py.
+        arguments: For train.py.
         processes_per_node: Training processes on a node.
     """
 
@@ -39,16 +40,8 @@ class TrainingJob:
         Raises:
             CalledProcessError: the training failed.
         """
-        env = os.environ
-        node = [
-            f"--nnodes={env['SLURM_NNODES']}",
-            f"--node-rank={env['SLURM_NODEID']}",
-            f"--nproc-per-node={self.processes_per_node}",
-            f"--master-addr={env['SLURM_LAUNCH_NODE_IPADDR']}",  # srun was called on the first node
-            f"--master-port={20000 + int(env['SLURM_JOB_ID']) % 20000}",
-        ]
-        torchrun = [sys.executable, "-m", "torch.distributed.run", *node]
-        subprocess.run([*torchrun, "train.py", *self.arguments], cwd=REPOSITORY, check=True)
+        environment = os.environ | {"PYTHON": sys.executable, "PROCESSES_PER_NODE": str(self.processes_per_node)}
+        subprocess.run(["bash", NODE_SCRIPT, *self.arguments], cwd=REPOSITORY, env=environment, check=True)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What to do after the time was up: the same again, which continues the run."""
