@@ -1,4 +1,4 @@
-"""What differs between SLURM clusters: configs/cluster.yaml."""
+"""What differs between SLURM clusters: reproduction/cluster.yaml."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def load_cluster(file: Path, nodes: int | None = None, processes_per_node: int |
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold keys, see configs/cluster.yaml")
+        raise ConfigError(f"{file} must hold keys, see reproduction/cluster.yaml")
     given = {"nodes": nodes, "processes_per_node": processes_per_node}
     try:
         return Cluster.model_validate(content | {key: value for key, value in given.items() if value is not None})
