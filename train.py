@@ -16,7 +16,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from dcls.errors import UserError
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
+from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
 from training.data import (
@@ -31,7 +33,6 @@ from training.data import (
     training_loader,
 )
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
@@ -165,8 +166,11 @@ def resume(run: TrainingRun, checkpoint: Path) -> None:
     if checkpoint.parent.resolve() != run.folder.resolve():
         run.state.best_top1 = TrainState.best_top1
         if run.state.epoch >= run.epochs:
-            raise ConfigError(
-                f"checkpoint.resume: {checkpoint} has its {run.epochs} epochs already; raise schedule.epochs"
+            raise UserError(
+                f"{checkpoint} has its {run.epochs} epochs already",
+                "raise schedule.epochs",
+                key="checkpoint.resume",
+                on_every_rank=True,
             )
 
 
@@ -180,8 +184,9 @@ def check_ranks_agree(run: TrainingRun) -> None:
     total, squares = run.distributed.sum(updates).tolist()
     if squares * run.distributed.world_size != total**2:
         raise UserError(
-            f"checkpoint.dir: not all processes found the same checkpoint in {run.folder}; it must lie on a disk that "
-            "all nodes share"
+            f"not all processes found the same checkpoint in {run.folder}",
+            "it must be on a disk that all nodes share",
+            key="checkpoint.dir",
         )
 
 
@@ -241,7 +246,8 @@ def train_one(run: TrainingRun, metrics: MetricsLogger) -> None:
         }
     except NonFiniteLossError as error:
         last = run.folder / LAST
-        raise UserError(f"{error}. Last good checkpoint: {last if last.exists() else 'none yet'}") from None
+        fix = f"{error.fix}. Last good checkpoint: {last if last.exists() else 'none yet'}"
+        raise error.replace(fix=fix) from None
     metrics.epoch(row, state.model, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
     save(run, row)
 

@@ -18,10 +18,11 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
+from dcls.errors import UserError
+from training.cli import cli_errors
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.errors import ConfigError, UserError, cli_errors
 from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.model import check_input_size
@@ -33,14 +34,20 @@ IMAGE_KEYS = {"image_size", "crop_pct", "interpolation", "mean", "std"}
 FLAGS = {
     "data.dir": "--data-dir",
     "data.dataset": "--dataset",
-    "data.train_split, data.val_split": "--split",
-    "data.download=true": "--download",
+    "data.val_split": "--split",
     "data.image_size": "--image-size",
+    "data.crop_pct": "--crop-pct",
+    "data.interpolation": "--interpolation",
+    "data.mean": "--mean",
+    "data.std": "--std",
+    "data.num_workers": "--workers",
+    "data.val_batch_size": "--batch-size",
     "model.name": "--model",
     "model.pretrained": "--pretrained",
     "model.options": "--option",
     "training.device": "--device",
 }
+"""Configuration key of train.py -> flag that sets the same here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             show(results)
         destroy_distributed()
         if failures:
-            raise ConfigError(f"{len(failures)} of {len(specs)} were not evaluated: {'; '.join(failures)}")
+            problem = f"{len(failures)} of {len(specs)} were not evaluated: {'; '.join(failures)}"
+            raise UserError(problem, on_every_rank=True)
 
 
 @contextmanager
@@ -67,10 +75,14 @@ def keys_as_flags() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = error.one_line()
-        for key, flag in FLAGS.items():
-            text = text.replace(key, flag)
-        raise type(error)(text) from error
+        raise error.replace(key=flag_of(error.key)) from error
+
+
+def flag_of(key: str | None) -> str | None:
+    """Return the flag for a configuration key; anything else stays as it is."""
+    if key is not None and key.startswith("model.options."):
+        return f"--option {key.removeprefix('model.options.')}"
+    return FLAGS.get(key, key) if key else None
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -123,7 +135,7 @@ def parse_option(text: str) -> tuple[str, Any]:
     """Split KEY=VALUE, with the value in YAML."""
     key, separator, value = text.partition("=")
     if not separator:
-        raise ConfigError(f"--option: expected KEY=VALUE, got {text!r}")
+        raise UserError(f"expected KEY=VALUE, got {text!r}", key="--option", on_every_rank=True)
     return key, yaml.safe_load(value)
 
 
@@ -161,7 +173,7 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
     """The command line's values, checked as those of a configuration file.
 
     Raises:
-        ConfigError: one is out of range.
+        UserError: one is out of range.
     """
     has_val = not options.dataset and (Path(options.data_dir) / "val").is_dir()
     try:
@@ -179,10 +191,11 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
             val_batch_size=options.batch_size,
         )
     except ValidationError as error:
-        flags = {"num_workers": "workers", "val_batch_size": "batch-size"}
         first = error.errors()[0]
-        key = str(first["loc"][0])
-        raise ConfigError(f"--{flags.get(key, key.replace('_', '-'))}: {first['msg']}, got {first['input']}") from None
+        if first["type"] == "value_error":  # raised by the validators of training.config
+            raise first["ctx"]["error"] from None
+        key = f"data.{first['loc'][0]}"
+        raise UserError(f"{first['msg']}, got {first['input']}", key=key, on_every_rank=True) from None
 
 
 @dataclass(frozen=True)
@@ -216,11 +229,12 @@ def evaluate_all(
     for spec in specs:
         task, reason = None, "another process cannot load it"
         try:
-            task = prepare(spec, images, use_ema=options.ema, **constructor_options)
+            with keys_as_flags():
+                task = prepare(spec, images, use_ema=options.ema, **constructor_options)
         except UserError as error:
-            reason = error.one_line()
             if len(specs) == 1:
-                raise ConfigError(reason) from error
+                raise error.replace(on_every_rank=True) from error
+            reason = str(error)
         if distributed.any(task is None):
             failures.append(reason if str(spec) in reason else f"{spec}: {reason}")
             continue

@@ -5,8 +5,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError
 
+from dcls.errors import UserError
 from training.config import Count, Section
-from training.errors import ConfigError
 
 
 class Cluster(Section):
@@ -28,17 +28,17 @@ def load_cluster(file: Path, nodes: int | None = None, processes_per_node: int |
         processes_per_node: Likewise.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or says something that is not understood.
+        UserError: the file is missing, is not YAML, or says something that is not understood.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {file}: {error}") from None
+        raise UserError(f"cannot read {file}: {error}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold keys, see reproduction/cluster.yaml")
+        raise UserError(f"{file} must hold keys", "see reproduction/cluster.yaml")
     given = {"nodes": nodes, "processes_per_node": processes_per_node}
     try:
         return Cluster.model_validate(content | {key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         problems = [f"{file}: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        raise ConfigError("\n".join(problems)) from None
+        raise UserError("\n".join(problems)) from None

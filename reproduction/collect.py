@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from scipy.stats import ttest_1samp
 
+from dcls.errors import UserError
 from reproduction.markdown import csv_table, markdown_table
 from reproduction.rows import Row
 from reproduction.runs import RowRun
-from training.errors import UserError
 from training.metrics import counted_weights
 from training.run_folder import ENVIRONMENT, METRICS
 
@@ -215,7 +215,7 @@ def collect(runs: Path, rows: Iterable[Row]) -> list[Table]:
         tables.setdefault(row.table, []).append(collect_row(runs, row))
     found = [Table(name, rows) for name, rows in tables.items() if any(row.results or row.unfinished for row in rows)]
     if not found:
-        raise UserError(f"{runs} holds no run of these rows; expected folders such as {runs}/TABLE/ROW-seed0")
+        raise UserError(f"{runs} holds no run of these rows", f"expected folders such as {runs}/TABLE/ROW-seed0")
     return found
 
 
@@ -257,7 +257,7 @@ def read_result(run: RowRun) -> Result:
             changed_keys=run.changed_keys(),
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{run.folder} cannot be collected: {error!r}; train it again or remove it") from None
+        raise UserError(f"{run.folder} cannot be collected: {error!r}", "train it again or remove it") from None
 
 
 def _spread(values: Sequence[float], form: str) -> str:

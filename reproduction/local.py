@@ -11,9 +11,9 @@ from queue import SimpleQueue
 import torch
 from filelock import FileLock, Timeout
 
+from dcls.errors import UserError
 from reproduction.rows import REPOSITORY
 from reproduction.runs import RowRun
-from training.errors import UserError
 
 LOG = "log.txt"
 
@@ -26,11 +26,11 @@ def processes_of_a_run(launcher: str, given: int | None) -> int:
     """
     if launcher == "local":
         if given not in (None, 1):
-            raise UserError("--processes: several processes need --launcher torchrun")
+            raise UserError("several processes need --launcher torchrun", key="--processes")
         return 1
     processes = given or torch.cuda.device_count()
     if not processes:
-        raise UserError("--processes: there is no GPU here; say how many processes torchrun is to start")
+        raise UserError("there is no GPU here", "say how many processes torchrun is to start", key="--processes")
     return processes
 
 
@@ -64,7 +64,7 @@ def train_all(runs: Sequence[RowRun], at_once: int, processes: int, overrides: S
         succeeded = list(pool.map(train, runs))
     failed = [str(run.folder / LOG) for run, success in zip(runs, succeeded, strict=True) if not success]
     if failed:
-        raise UserError("failed: " + ", ".join(failed) + "; the same command continues them")
+        raise UserError(f"failed: {', '.join(failed)}", "the same command continues them")
 
 
 def _train(run: RowRun, arguments: list[str], environment: dict[str, str]) -> bool:
@@ -114,8 +114,9 @@ def share_of_machine(place: int, at_once: int, processes: int, gpus: Sequence[st
     if len(gpus) > 1:
         if processes > 1 and at_once * processes > len(gpus):
             raise UserError(
-                f"--at-once: {at_once} runs of {processes} processes need {at_once * processes} GPUs, here are "
-                f"{len(gpus)}; give fewer --processes"
+                f"{at_once} runs of {processes} processes need {at_once * processes} GPUs, here are {len(gpus)}",
+                "give fewer --processes",
+                key="--at-once",
             )
         first = place * processes % len(gpus)
         share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + processes])

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from dcls.errors import UserError
 from training.config import Config
 from training.config_file import load_config
-from training.errors import UserError
 
 REPOSITORY = Path(__file__).parent.parent
 CONFIGS = Path("configs")  # in the repository
@@ -63,6 +63,6 @@ def find_rows(patterns: Sequence[str]) -> list[Row]:
         if not matches:
             near = difflib.get_close_matches(pattern, [x for row in rows for x in (row.full_name, row.name)], n=3)
             hint = f"did you mean {', '.join(near)}?" if near else "`reproduce.py list` shows all"
-            raise UserError(f"no row {pattern!r}; {hint}")
+            raise UserError(f"no row {pattern!r}", hint)
         found.update({row.full_name: row for row in matches})
     return list(found.values())

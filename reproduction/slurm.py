@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from dcls.errors import UserError
 from reproduction.cluster import Cluster
 from reproduction.rows import REPOSITORY
 from reproduction.runs import RowRun
-from training.errors import UserError
 
 SCRIPT = Path("scripts/train.sbatch")
 JOB = "slurm_job"  # in a run's folder: the id of the job that trains it
@@ -86,7 +86,7 @@ def _run(command: list[str], environment: dict[str, str]) -> str:
             command, cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not there; is this a machine of a SLURM cluster?") from None
+        raise UserError(f"{command[0]} is not there", "is this a machine of a SLURM cluster?") from None
     if result.returncode:
         raise UserError(f"{command[0]}: {result.stderr.strip()}")
     return result.stdout

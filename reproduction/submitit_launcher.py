@@ -9,11 +9,11 @@ from pathlib import Path
 
 import submitit
 
+from dcls.errors import UserError
 from reproduction.cluster import Cluster
 from reproduction.rows import REPOSITORY
 from reproduction.runs import RowRun
 from reproduction.slurm import not_queued, remember_job
-from training.errors import UserError
 
 NODE_SCRIPT = "scripts/node.sh"
 SIGNAL_SECONDS = 120  # before the time is up

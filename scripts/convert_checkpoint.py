@@ -16,7 +16,7 @@ from timm.data import resolve_model_data_config
 from models.released import RELEASES
 from reproduction.markdown import markdown_table
 from training.checkpoint import save_weights
-from training.errors import cli_errors
+from training.cli import cli_errors
 from training.model import load_model
 
 

@@ -19,8 +19,9 @@ from timm.models import save_for_hf
 from torch import nn
 
 import dcls
+from dcls.errors import UserError
 from models.released.releases import release_of
-from training.errors import UserError, cli_errors
+from training.cli import cli_errors
 from training.flops import count_multiply_adds, count_parameters
 from training.model import load_model
 
@@ -47,7 +48,7 @@ def main() -> None:
         parser.error("give --hub, --onnx or --program")
     with cli_errors():
         if options.onnx and find_spec("onnxscript") is None:
-            raise UserError("--onnx needs onnx and onnxscript: pip install -e '.[export]'")
+            raise UserError("needs onnx and onnxscript", "pip install -e '.[export]'", key="--onnx")
         for path in filter(None, (options.onnx, options.program)):
             path.parent.mkdir(parents=True, exist_ok=True)
         model, known = load_model(options.checkpoint)

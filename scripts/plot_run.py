@@ -13,7 +13,8 @@ from pathlib import Path
 import matplotlib
 
 import dcls
-from training.errors import UserError, cli_errors
+from dcls.errors import UserError
+from training.cli import cli_errors
 from training.metrics import counted_weights
 from training.model import load_model
 from training.plot_kernels import plot_kernels
@@ -44,7 +45,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
         UserError: the run has no metrics.
     """
     if not metrics.is_file():
-        raise UserError(f"no {metrics}: not the folder of a run, or one without a finished epoch")
+        raise UserError(f"no {metrics}", "name the folder of a run that has finished an epoch")
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {key: [float(row[key]) for row in rows] for key in rows[0]}

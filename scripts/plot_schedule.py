@@ -11,8 +11,8 @@ import matplotlib
 import torch
 from matplotlib.axes import Axes
 
+from training.cli import cli_errors
 from training.config_file import load_config
-from training.errors import cli_errors
 from training.model import make_model
 from training.optimization import make_optimizer, make_scheduler
 

@@ -19,7 +19,7 @@ from reproduction.overview import overview
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
-from training.errors import cli_errors
+from training.cli import cli_errors
 
 RUNS = Path("output")
 

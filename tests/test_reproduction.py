@@ -10,6 +10,7 @@ from filelock import FileLock
 from processes import run_script, table_rows
 from scipy.stats import ttest_rel
 
+from dcls.errors import UserError
 from reproduction.cluster import load_cluster
 from reproduction.collect import Table, collect
 from reproduction.local import share_of_machine, train_all
@@ -17,7 +18,6 @@ from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
 from training.config_file import dump_config, load_config
-from training.errors import UserError
 
 ROWS = ["small/fashion_convnext_dense", "small/fashion_convnext_gaussian"]
 

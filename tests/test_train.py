@@ -23,10 +23,11 @@ from processes import run_script
 from safetensors.torch import load_file
 
 import train
+from dcls.errors import UserError
 from training import wandb_logger
 from training.checkpoint import read_checkpoint, read_weights
+from training.cli import cli_errors
 from training.distributed import DistributedContext
-from training.errors import ConfigError, UserError, cli_errors
 from training.run_folder import environment
 
 
@@ -342,9 +343,9 @@ def test_a_mistake_under_torchrun_is_told_once(tiny_config) -> None:
 
 def test_a_mistake_that_the_first_process_does_not_see_is_told_by_another(monkeypatch, capsys) -> None:
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("training.errors._FIRST_PROCESS_SECONDS", 0.0)
+    monkeypatch.setattr("training.cli._MAIN_PROCESS_SECONDS", 0.0)
     with pytest.raises(SystemExit), cli_errors():
-        raise ConfigError("only here")
+        raise UserError("only here", on_every_rank=True)
     assert capsys.readouterr().err == "error: only here\n"
 
 

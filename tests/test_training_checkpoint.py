@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import models  # noqa: F401
+from dcls.errors import UserError
 from training.checkpoint import (
     load_weights,
     read_checkpoint,
@@ -18,7 +19,6 @@ from training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from training.errors import UserError
 from training.model import load_model
 
 SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))

@@ -1,8 +1,8 @@
 import pytest
 
+from dcls.errors import UserError
 from training.config import Config, describe_keys
 from training.config_file import dump_config, load_config, valid_keys
-from training.errors import ConfigError
 
 MINIMAL = "model: {name: convnext_tiny_dcls_gaussian}\ndata: {dir: /images}\n"
 
@@ -44,7 +44,7 @@ def test_command_line_over_file_over_base_over_defaults(write) -> None:
 def test_numbers_are_numbers(write, text, number) -> None:
     path = write(MINIMAL + f"optimizer: {{lr: {text}}}\nschedule: {{min_lr: 0}}")
     if number is None:
-        with pytest.raises(ConfigError, match=r"run.yaml:3: optimizer.lr: .* greater than 0, got 0"):
+        with pytest.raises(UserError, match=r"run.yaml:3: optimizer.lr: .* greater than 0, got 0"):
             load_config(path)
     else:
         assert load_config(path).optimizer.lr == number
@@ -65,7 +65,7 @@ def test_numbers_are_numbers(write, text, number) -> None:
         ("optimizer: 3", [], r"run.yaml:3: optimizer: .*got 3"),
         ("", ["training.seed"], r"command line: expected section.key=value, got 'training.seed'"),
         ("", ["training.seed=[1"], r"command line: the value of training.seed is not valid YAML"),
-        ("training: {seed: 1, seed: 2}", [], r"run.yaml:3: training.seed stands twice"),
+        ("training: {seed: 1, seed: 2}", [], r"run.yaml:3: duplicate key training.seed"),
         ("base: nowhere.yaml", [], r"no configuration file .*nowhere.yaml"),
         ("a: [", [], r"run.yaml is not valid YAML: .*line 3"),
         ("schedule: {epochs: 5, warmup_prefix: false}", [], r"run.yaml:3: schedule.warmup_epochs: 20 epochs of warm-up"),
@@ -76,12 +76,12 @@ def test_numbers_are_numbers(write, text, number) -> None:
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_their_origin(write, text, overrides, message) -> None:
-    with pytest.raises(ConfigError, match=r"(?s)" + message):
+    with pytest.raises(UserError, match=r"(?s)" + message):
         load_config(write(MINIMAL + text), overrides)
 
 
 def test_several_mistakes_are_all_named(write) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         load_config(write("model: {}\ndata: {dir: 3}"))
     assert str(error.value).splitlines()[0].startswith("model.name is required")
     assert "run.yaml:2: data.dir: Input should be a valid string, got 3" in str(error.value)
@@ -89,7 +89,7 @@ def test_several_mistakes_are_all_named(write) -> None:
 
 def test_a_base_of_a_base_is_refused(write) -> None:
     write("base: other.yaml", "b.yaml")
-    with pytest.raises(ConfigError, match=r"b.yaml:1: a base may not have a base"):
+    with pytest.raises(UserError, match=r"b.yaml:1: a base may not have a base"):
         load_config(write(MINIMAL + "base: b.yaml"))
 
 

@@ -10,6 +10,7 @@ import torch
 from conftest import REPOSITORY
 from timm.loss import SoftTargetCrossEntropy
 
+from dcls.errors import UserError
 from training.config import AugmentationConfig, DataConfig
 from training.data import (
     BatchPlan,
@@ -23,7 +24,6 @@ from training.data import (
     training_loader,
 )
 from training.distributed import DistributedContext
-from training.errors import UserError
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 IMAGE = dict(

@@ -5,8 +5,8 @@ import timm
 import torch
 
 import models  # noqa: F401
+from dcls.errors import UserError
 from training.config import OptimizerConfig, ScheduleConfig
-from training.errors import UserError
 from training.optimization import make_optimizer, make_scheduler
 
 

@@ -69,7 +69,7 @@ def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) 
         (["--model", "convnext_tiny_dcls_gaus"], "--model: no architecture 'convnext_tiny_dcls_gaus'"),
         (["--model", "convnext_atto_dcls_gaussian", "--pretrained"], "there are no pretrained weights"),
         (["--model", "resnet18"], "the data set has 3 classes and the model 1000 outputs; .*--option num_classes=3"),
-        (["--model", "resnet18", "--split", "."], "is not a split: .*name the folder that holds the class folders .--split."),
+        (["--model", "resnet18", "--split", "."], "--split: .* is not a split: .*name the folder that holds the class folders"),
         (["--model", "resnet18", "--split", "test"], "--data-dir: no folder .*/test"),
         (["--model", "resnet18", "--option", "speed=3"], "--option.speed: resnet18 takes no such option"),
         (["--model", "vit_tiny_patch16_224", "--image-size", "96", "--option", "num_classes=3"], "--image-size: .*cannot take RGB images of 96x96"),

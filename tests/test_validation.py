@@ -15,8 +15,8 @@ from torch import nn
 
 import train
 import validate
+from dcls.errors import UserError
 from training.distributed import DistributedContext
-from training.errors import UserError
 from training.evaluation import Numerics, Scores, evaluate
 from validation.imagenet import class_indices
 from validation.model_specs import ModelSpec, list_model_specs
@@ -108,7 +108,7 @@ def test_several_processes_write_one_table(image_folder, tmp_path) -> None:
 
 FAILING_ELSEWHERE = """
 import os, validate
-from training.errors import UserError
+from dcls.errors import UserError
 
 prepare = validate.prepare
 

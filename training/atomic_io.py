@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from training.errors import UserError
+from dcls.errors import UserError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -26,8 +26,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
-        kept = "; the one written before is kept" if path.exists() else ""
-        raise UserError(f"cannot write {path}: {error}{kept}. Is the disk full?") from error
+        kept = "the one written before is kept. " if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error}", f"{kept}Is the disk full?") from error
 
 
 def write_text_atomic(path: Path, text: str) -> None:

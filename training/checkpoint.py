@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dcls.errors import UserError
 from models.released.loading import load_exactly
 from models.released.reading import open_safely, read_released
 from training.atomic_io import write_atomic
-from training.errors import UserError
 
 FORMAT = 1
 _METADATA_KEY = "dcls_imagenet"

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dcls.errors import UserError
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -49,7 +51,8 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
         for key in self.options.keys() & {*type(self).model_fields, "checkpoint_path"}:
-            raise ValueError(f"model.options.{key}: set model.{key.replace('checkpoint_path', 'initial_checkpoint')}")
+            own = key.replace("checkpoint_path", "initial_checkpoint")
+            raise UserError(f"set model.{own}", key=f"model.options.{key}")
         return self
 
 
@@ -85,9 +88,10 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
         if self.dataset and not self.dataset.startswith(DATASET_PREFIXES):
-            raise ValueError(
-                f"data.dataset: {self.dataset!r} has none of timm's prefixes {' '.join(DATASET_PREFIXES)}; leave it "
-                "empty for image folders"
+            raise UserError(
+                f"{self.dataset!r} has none of timm's prefixes {' '.join(DATASET_PREFIXES)}",
+                "leave it empty for image folders",
+                key="data.dataset",
             )
         return self
 
@@ -133,10 +137,12 @@ class AugmentationConfig(Section):
         for key in ("crop_scale", "crop_ratio"):
             low, high = getattr(self, key)
             if not 0 < low <= high:
-                raise ValueError(f"augmentation.{key}: needs 0 < smallest <= largest, got [{low}, {high}]")
+                raise UserError(f"needs 0 < smallest <= largest, got [{low}, {high}]", key=f"augmentation.{key}")
         if self.color_jitter and self.auto_augment:
-            raise ValueError(
-                "augmentation.color_jitter: timm ignores it next to auto_augment; set one of the two to 0 or null"
+            raise UserError(
+                "timm ignores it next to auto_augment",
+                "set one of the two to 0 or null",
+                key="augmentation.color_jitter",
             )
         return self
 
@@ -207,9 +213,10 @@ class ScheduleConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "ScheduleConfig":
         if not self.warmup_prefix and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"schedule.warmup_epochs: {self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}; "
-                "set schedule.warmup_prefix: true to add them on top, or fewer"
+            raise UserError(
+                f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}",
+                "set schedule.warmup_prefix: true to add them on top, or fewer",
+                key="schedule.warmup_epochs",
             )
         return self
 
@@ -303,12 +310,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.schedule.min_lr > self.optimizer.lr:
-            raise ValueError(
-                f"schedule.min_lr: {self.schedule.min_lr} is above optimizer.lr, {self.optimizer.lr}; lower the one or "
-                "raise the other"
+            raise UserError(
+                f"{self.schedule.min_lr} is above optimizer.lr, {self.optimizer.lr}",
+                "lower the one or raise the other",
+                key="schedule.min_lr",
             )
         if self.model.pretrained and self.model.initial_checkpoint:
-            raise ValueError("model.initial_checkpoint: contradicts model.pretrained: true; remove one of the two")
+            raise UserError(
+                "contradicts model.pretrained: true", "remove one of the two", key="model.initial_checkpoint"
+            )
         return self
 
 

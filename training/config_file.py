@@ -3,16 +3,18 @@
 import difflib
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from dcls.errors import UserError
 from training.config import Config, section_types
-from training.errors import ConfigError
 
 Keys = tuple[str, ...]
+_error = partial(UserError, on_every_rank=True)  # all processes of a run read the same configuration
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,7 +44,7 @@ class _Settings:
             self.origins.setdefault(keys[:depth], origin)
             target = target.setdefault(key, {})
             if not isinstance(target, dict):
-                raise ConfigError(f"{origin}: {'.'.join(keys[:depth])} is a value, not a group of keys")
+                raise _error(f"{'.'.join(keys[:depth])} is a value, not a group of keys", origin=origin)
         target[keys[-1]] = value
         self.origins[keys] = origin
 
@@ -62,7 +64,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         overrides: ``section.key=value``, values in YAML.
 
     Raises:
-        ConfigError: a file is missing or not YAML; a key is unknown, missing, of the wrong type, out of range or in
+        UserError: a file is missing or not YAML; a key is unknown, missing, of the wrong type, out of range or in
             contradiction with another. The message names the key, where it was set, and the nearest valid key.
     """
     settings = _Settings()
@@ -71,12 +73,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
-            raise ConfigError(f"command line: expected section.key=value, got {override!r}")
+            raise _error(f"expected section.key=value, got {override!r}", origin="command line")
         settings.set(tuple(key.split(".")), _parse_value(text, key), "command line")
     try:
         return Config.model_validate(settings.values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item, settings) for item in error.errors())) from None
+        raise _one_of_all([_explain(item, settings) for item in error.errors()]) from None
 
 
 def dump_config(config: Config) -> str:
@@ -93,23 +95,23 @@ def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> Non
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {path}") from None
+        raise _error(f"no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+        raise _error(f"cannot read {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise _error(f"{path} is not valid YAML: {error}") from None
     if root is None:
         return
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} must hold sections (model:, data:, ...), not a single value")
+        raise _error(f"{path} must hold sections (model:, data:, ...), not a single value")
     for key_node, value_node in root.value:
         if key_node.value == "base":
             if is_base:
-                raise ConfigError(
-                    f"{path}:{_line(key_node)}: a base may not have a base itself; only one level is read"
+                raise _error(
+                    "a base may not have a base itself", "only one level is read", origin=f"{path}:{_line(key_node)}"
                 )
             if not isinstance(value_node, yaml.ScalarNode):
-                raise ConfigError(f"{path}:{_line(key_node)}: base must be the name of one file")
+                raise _error("base must be the name of one file", origin=f"{path}:{_line(key_node)}")
             _read_file(path.parent / value_node.value, settings, is_base=True)
     _read_mapping(root, (), path, settings)
 
@@ -122,7 +124,7 @@ def _read_mapping(node: yaml.MappingNode, parents: Keys, path: Path, settings: _
             continue
         keys, origin = (*parents, key), f"{path}:{_line(key_node)}"
         if key in seen:
-            raise ConfigError(f"{origin}: {'.'.join(keys)} stands twice; remove one")
+            raise _error(f"duplicate key {'.'.join(keys)}", "remove one", origin=origin)
         seen.add(key)
         if isinstance(value_node, yaml.MappingNode):
             settings.origins[keys] = origin
@@ -149,21 +151,26 @@ def _parse_value(text: str, key: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"command line: the value of {key} is not valid YAML: {error}") from None
+        raise _error(f"the value of {key} is not valid YAML: {error}", origin="command line") from None
 
 
-def _explain(item: Any, settings: _Settings) -> str:
-    """One pydantic error as: origin: key: what is wrong and how to mend it."""
+def _one_of_all(errors: list[UserError]) -> UserError:
+    """Return the only error, or one that lists them all, a line each."""
+    return errors[0] if len(errors) == 1 else _error("\n".join(map(str, errors)))
+
+
+def _explain(item: Any, settings: _Settings) -> UserError:
+    """Turn one of pydantic's errors into one that knows its key and where that was set."""
     keys = tuple(str(part) for part in item["loc"])
     name = ".".join(keys)
     if item["type"] == "extra_forbidden":
-        return f"{settings.origin(keys)}: unknown key {name}{_suggestion(name)}"
+        return _error(f"unknown key {name}", _suggestion(name), origin=settings.origin(keys))
     if item["type"] == "missing":
-        return f"{name} is required; set it in the file or on the command line ({name}=...)"
-    if item["type"] == "value_error":  # raised by our own validators, whose message begins with the key
-        message = str(item["ctx"]["error"])
-        return f"{settings.origin(message.partition(':')[0].split('.'))}: {message}"
-    return f"{settings.origin(keys)}: {name}: {item['msg']}, got {item['input']!r}"
+        return _error(f"{name} is required", f"set it in the file or on the command line ({name}=...)")
+    if item["type"] == "value_error":  # raised by the validators of training.config
+        error = item["ctx"]["error"]
+        return error.replace(origin=settings.origin(error.key.split(".")), on_every_rank=True)
+    return _error(f"{item['msg']}, got {item['input']!r}", key=name, origin=settings.origin(keys))
 
 
 def _suggestion(name: str) -> str:
@@ -178,4 +185,4 @@ def _suggestion(name: str) -> str:
         near = difflib.get_close_matches(name, keys, n=1, cutoff=0.8)
         near = near or [key for key in keys if key.endswith("." + leaf)][:1]
         near = near or difflib.get_close_matches(name, keys, n=1)
-    return f"; did you mean {near[0]}?" if near else "; train.py --help lists all keys"
+    return f"did you mean {near[0]}?" if near else "train.py --help lists all keys"

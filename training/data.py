@@ -13,10 +13,10 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from dcls.errors import UserError
 from training.config import AugmentationConfig, DataConfig
-from training.dataset import EvaluationOrder, ImageSamples, IterableShare, TrainingOrder
+from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
 from training.distributed import DistributedContext
-from training.errors import ConfigError, UserError
 from training.seeding import derive_seed
 
 
@@ -36,19 +36,23 @@ def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) 
         UserError: it does not divide evenly, or only into tiny batches.
     """
     if batch_size % world_size:
-        raise ConfigError(
-            f"training.batch_size: {batch_size} images cannot be divided over {world_size} processes; "
-            f"use a multiple of {world_size}"
+        raise UserError(
+            f"{batch_size} images cannot be divided over {world_size} processes",
+            f"use a multiple of {world_size}",
+            key="training.batch_size",
+            on_every_rank=True,
         )
     share = batch_size // world_size
     accumulation = -(-share // (max_per_process or share))
     while share % accumulation:
         accumulation += 1
     if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
-        raise ConfigError(
-            f"training.batch_size: {share} images a process only divide into {accumulation} batches of "
-            f"{share // accumulation}, far below training.micro_batch_size, {max_per_process}; use a batch_size "
-            "with more divisors"
+        raise UserError(
+            f"{share} images a process only divide into {accumulation} batches of {share // accumulation}, far below "
+            f"training.micro_batch_size, {max_per_process}",
+            "use a batch_size with more divisors",
+            key="training.batch_size",
+            on_every_rank=True,
         )
     return BatchPlan(batch_size, share // accumulation, accumulation)
 
@@ -62,7 +66,7 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
     folder = Path(config.dir)
     if not config.dataset:
         folder = folder / split
-        check_image_folder(folder)
+        check_image_folder(folder, "data.train_split" if is_training else "data.val_split")
     elif config.download:
         folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -78,32 +82,52 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
         )
     except (OSError, RuntimeError, ValueError, AssertionError, ImportError, KeyError) as error:
         source = config.dataset or "image folder"
-        hint = "; data.download=true fetches it" if source.startswith("torch/") and not config.download else ""
-        raise UserError(f"data.dataset: cannot open {source} in {folder}, split {split!r}: {error}{hint}") from error
+        can_download = source.startswith("torch/") and not config.download
+        raise UserError(
+            f"cannot open {source} in {folder}, split {split!r}: {error}",
+            "data.download=true fetches it (validate.py: --download)" if can_download else None,
+            key="data.dataset",
+        ) from error
 
 
-def check_image_folder(folder: Path) -> None:
-    """Refuse a folder in which classes would be missing or shifted without a word."""
+def check_image_folder(folder: Path, split_key: str) -> None:
+    """Refuse a folder in which classes would be missing or shifted without a word.
+
+    Args:
+        split_key: The key that names the folder.
+
+    Raises:
+        UserError: it is missing or empty, holds splits rather than classes, or one of its classes is empty.
+    """
     if not folder.is_dir():
         where = "" if folder.is_absolute() else f" in {Path.cwd()}"
-        raise ConfigError(f"data.dir: no folder {folder}{where}; expected one folder of images per class in it")
+        raise UserError(
+            f"no folder {folder}{where}",
+            "expected one folder of images per class in it",
+            key="data.dir",
+            on_every_rank=True,
+        )
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if not classes:
-        raise ConfigError(f"data.dir: {folder} holds no class folders")
+        raise UserError(f"{folder} holds no class folders", key="data.dir", on_every_rank=True)
     for entry in classes:
         with os.scandir(entry) as files:
             inner = [Path(file.path) for file in files if file.is_dir()]
         for nested in inner:
             if _holds_images(nested.rglob("*")):
-                raise ConfigError(
-                    f"data.dir: {folder} is not a split: its folder {entry.name} holds no images itself, but "
-                    f"{nested} does, and images would be counted to the wrong classes; name the folder that holds the "
-                    "class folders (data.train_split, data.val_split)"
+                raise UserError(
+                    f"{folder} is not a split: its folder {entry.name} holds no images itself, but {nested} does, and "
+                    "images would be counted to the wrong classes",
+                    "name the folder that holds the class folders",
+                    key=split_key,
+                    on_every_rank=True,
                 )
         if not _holds_images(entry.iterdir()):
-            raise ConfigError(
-                f"data.dir: the class folder {entry} holds no image; fill it, or remove it everywhere, because the "
-                "numbers of all classes after it would shift"
+            raise UserError(
+                f"the class folder {entry} holds no image",
+                "fill it, or remove it everywhere, because the numbers of all classes after it would shift",
+                key="data.dir",
+                on_every_rank=True,
             )
 
 
@@ -131,14 +155,21 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
     if names and val_names and names != val_names:
         odd = sorted(set(names) ^ set(val_names))
         raise UserError(
-            f"data.dir: the training split has {len(names)} classes and the validation split {len(val_names)}; "
-            f"only one of them has: {', '.join(odd[:5])}"
+            f"the training split has {len(names)} classes and the validation split {len(val_names)}",
+            f"only one of them has: {', '.join(odd[:5])}",
+            key="data.dir",
+            on_every_rank=True,
         )
     if requested is None and names is None:
-        raise ConfigError("model.num_classes: this data set does not tell its number of classes; set it")
+        raise UserError(
+            "this data set does not tell its number of classes", "set it", key="model.num_classes", on_every_rank=True
+        )
     if requested is not None and names is not None and requested != len(names):
-        raise ConfigError(
-            f"model.num_classes: {requested}, but the data set has {len(names)} classes; remove the key or correct it"
+        raise UserError(
+            f"{requested}, but the data set has {len(names)} classes",
+            "remove the key or correct it",
+            key="model.num_classes",
+            on_every_rank=True,
         )
     return requested if requested is not None else len(names or [])
 
@@ -182,7 +213,11 @@ def training_loader(
         UserError: there are fewer images than one global batch.
     """
     if len(dataset) < batches.batch_size // (distributed.world_size if isinstance(dataset, IterableDataset) else 1):
-        raise ConfigError(f"training.batch_size: {batches.batch_size} is more than the {len(dataset)} training images")
+        raise UserError(
+            f"{batches.batch_size} is more than the {len(dataset)} training images",
+            key="training.batch_size",
+            on_every_rank=True,
+        )
     transform = training_transform(augmentation, image)
     order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
     return _loader(dataset, transform, order, batches.per_process, data.num_workers, distributed, seed, drop_last=True)
@@ -192,7 +227,7 @@ def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) 
     """timm's random crop, flips, colours, policy and erasing.
 
     Raises:
-        ConfigError: timm does not know the policy.
+        UserError: timm does not know the policy.
     """
     try:
         return create_transform(
@@ -212,9 +247,11 @@ def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) 
             re_count=augmentation.random_erasing_count,
         )
     except (AssertionError, ValueError) as error:
-        raise ConfigError(
-            f"augmentation.auto_augment: timm does not understand {augmentation.auto_augment!r} ({error}); a policy "
-            "looks like rand-m9-mstd0.5-inc1"
+        raise UserError(
+            f"timm does not understand {augmentation.auto_augment!r} ({error})",
+            "a policy looks like rand-m9-mstd0.5-inc1",
+            key="augmentation.auto_augment",
+            on_every_rank=True,
         ) from error
 
 
@@ -247,9 +284,11 @@ def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: 
     if not augmentation.mixes:
         return None
     if per_process % 2:
-        raise ConfigError(
-            f"training.batch_size: mixup and cutmix need an even batch per process, got {per_process}; change "
-            "training.batch_size or training.micro_batch_size, or set augmentation.mixup and cutmix to 0"
+        raise UserError(
+            f"mixup and cutmix need an even batch per process, got {per_process}",
+            "change training.batch_size or training.micro_batch_size, or set augmentation.mixup and cutmix to 0",
+            key="training.batch_size",
+            on_every_rank=True,
         )
     return Mixup(
         mixup_alpha=augmentation.mixup,
@@ -290,7 +329,7 @@ def _loader(
     if iterable:
         getattr(dataset, "source", dataset).transform = transform
         dataset.set_loader_cfg(num_workers=num_workers)
-    return DataLoader(
+    return ImageLoader(
         dataset if iterable else ImageSamples(dataset, transform, seed),
         batch_size=batch_size,
         sampler=None if iterable else order,

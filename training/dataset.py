@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from PIL import Image
 from timm.data import ImageDataset
-from torch.utils.data import Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
-from training.errors import UserError
+from dcls.errors import UserError
 from training.seeding import derive_seed, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)
@@ -19,6 +19,9 @@ class ImageSamples(Dataset):
     """A data set whose augmentation of an image depends on seed, epoch and image alone.
 
     The order of loading, the number of loader processes and the number of training processes then change nothing.
+
+    In place of an image that cannot be read comes the ``UserError``, for ``ImageLoader`` to raise: raised in a worker
+    process it would come back as the text of a traceback.
 
     Args:
         source: One of timm's map-style data sets, without a transform.
@@ -34,9 +37,12 @@ class ImageSamples(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor] | UserError:
         epoch, index = key
-        image, target = self._read(index)
+        try:
+            image, target = self._read(index)
+        except UserError as error:
+            return error
         with random_numbers_of(self.seed, epoch, index):
             return self.transform(image), torch.as_tensor(target)
 
@@ -52,7 +58,29 @@ class ImageSamples(Dataset):
             with file, Image.open(file) as image:
                 return image.convert("RGB"), target
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot decode image {name}: {error}; replace or remove the file") from None
+            raise UserError(f"cannot decode image {name}: {error}", "replace or remove the file") from None
+
+
+class ImageLoader(DataLoader):
+    """A loader of ``ImageSamples`` that raises their errors in the main process.
+
+    Args:
+        *args: As ``DataLoader``, without ``collate_fn``.
+        **kwargs: Likewise.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, collate_fn=_first_error_or_batch, **kwargs)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def _first_error_or_batch(samples: list[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
 
 
 class TrainingOrder(Sampler):

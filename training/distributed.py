@@ -9,7 +9,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from training.errors import ConfigError
+from dcls.errors import UserError
 
 _last_operation: dist.Work | None = None
 
@@ -69,15 +69,19 @@ def init_distributed(device: str | None = None) -> DistributedContext:
         device: "cuda", "cpu", ...; by default a GPU where there is one.
 
     Raises:
-        ConfigError: the device is not there.
+        UserError: the device is not there.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"training.device: {device!r} is not available on this machine; use cpu")
+        raise UserError(
+            f"{device!r} is not available on this machine", "use cpu", key="training.device", on_every_rank=True
+        )
     try:
         chosen = torch.device(kind)
     except RuntimeError:
-        raise ConfigError(f"training.device: {device!r} is not a device; use cuda or cpu") from None
+        raise UserError(
+            f"{device!r} is not a device", "use cuda or cpu", key="training.device", on_every_rank=True
+        ) from None
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return DistributedContext(rank=0, world_size=1, device=chosen)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dcls.errors import UserError
 from training.distributed import DistributedContext
-from training.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def evaluate(
     loss, top1, top5, count, *real = totals.tolist()
     if int(count) != len(loader.dataset):
         raise UserError(
-            f"only {int(count)} of the data set's {len(loader.dataset)} images could be read; see the warnings above"
+            f"only {int(count)} of the data set's {len(loader.dataset)} images could be read", "see the warnings above"
         )
     seconds = time.perf_counter() - start
     return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds, *_real(*real))

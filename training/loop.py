@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from dcls.errors import UserError
 from training.checkpoint import load_weights
 from training.distributed import DistributedContext
-from training.errors import UserError
 from training.evaluation import Numerics
 from training.seeding import seed_generators
 
@@ -31,6 +31,14 @@ Batch = tuple[Tensor, Tensor]
 
 class NonFiniteLossError(UserError):
     """The loss is infinite or not a number."""
+
+    def __init__(
+        self,
+        problem: str,
+        fix: str | None = "lower optimizer.lr, lengthen schedule.warmup_epochs or set optimizer.clip_grad",
+        **fields: Any,
+    ) -> None:
+        super().__init__(problem, fix, **fields)
 
 
 @dataclass
@@ -237,8 +245,8 @@ def _prepare(images: Tensor, targets: Tensor, objective: Objective) -> Batch:
     """Check labels while they are on the CPU, bring the batch to the device and mix it."""
     if targets.min() < 0 or targets.max() >= objective.num_classes:
         raise UserError(
-            f"model.num_classes: labels go from {targets.min()} to {targets.max()}, the model has "
-            f"{objective.num_classes} outputs"
+            f"labels go from {targets.min()} to {targets.max()}, the model has {objective.num_classes} outputs",
+            key="model.num_classes",
         )
     images, targets = objective.numerics.images(images), targets.to(objective.numerics.device, non_blocking=True)
     return (images, targets) if objective.mixup is None else objective.mixup(images, targets)
@@ -257,8 +265,7 @@ def _summary(
     value = loss.item()
     if not math.isfinite(value):
         raise NonFiniteLossError(
-            f"the loss is {value} at update {update} (epoch {epoch}), learning rate {learning_rate:.3g}; "
-            "lower optimizer.lr, lengthen schedule.warmup_epochs or set optimizer.clip_grad"
+            f"the loss is {value} at update {update} (epoch {epoch}), learning rate {learning_rate:.3g}"
         )
     return UpdateSummary(epoch, update, value, gradient_norm.item(), learning_rate, learning_rates)
 
@@ -272,6 +279,7 @@ def _endless(loader: DataLoader) -> Iterator[Batch]:
             yield batch
         if is_empty:
             raise UserError(
-                "data.dataset: a process received no whole batch; give fewer processes or data.num_workers than the "
-                "data set has shards"
+                "a process received no whole batch",
+                "give fewer processes or data.num_workers than the data set has shards",
+                key="data.dataset",
             )

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,40 +13,42 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from torch import Tensor, nn
 
 import models  # noqa: F401  registers this project's architectures in timm
+from dcls.errors import UserError
 from models.released import recognise
 from training.checkpoint import load_weights, read_description, read_weights
 from training.config import ModelConfig
-from training.errors import ConfigError, UserError
+
+_error = partial(UserError, on_every_rank=True)
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
     """``timm.create_model``, with options that are None left to the model's defaults.
 
     Raises:
-        ConfigError: no such architecture, an option it does not take or refuses, or no pretrained weights.
+        UserError: no such architecture, an option it does not take or refuses, or no pretrained weights.
     """
     if not timm.is_model(name) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ConfigError(f"model.name: no architecture {name!r} in this project or timm{hint}")
+        hint = f"did you mean {', '.join(near)}?" if near else None
+        raise _error(f"no architecture {name!r} in this project or timm", hint, key="model.name")
     if options.get("pretrained") and timm.is_model(name) and not timm.models.is_model_pretrained(name):
-        raise ConfigError(f"model.pretrained: there are no pretrained weights for {name}; give a checkpoint instead")
+        raise _error(f"there are no pretrained weights for {name}", "give a checkpoint instead", key="model.pretrained")
     try:
         return timm.create_model(name, **options)
     except (OSError, RuntimeError) as error:  # no connection, no disk space, weights that do not fit
         if timm.is_model(name):
             if not options.get("pretrained"):
                 raise
-            raise ConfigError(f"model.pretrained: cannot load the weights of {name}: {error}") from error
-        raise ConfigError(f"model.name: cannot read {name}: {error}") from error
+            raise _error(f"cannot load the weights of {name}: {error}", key="model.pretrained") from error
+        raise _error(f"cannot read {name}: {error}", key="model.name") from error
     except (TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
         if options.get("pretrained") and isinstance(error, ValueError):
-            raise ConfigError(f"model.pretrained: {error}") from error
+            raise _error(str(error), key="model.pretrained") from error
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown:
-            raise ConfigError(f"model.options.{unknown.group(1)}: {name} takes no such option") from error
+            raise _error(f"{name} takes no such option", key=f"model.options.{unknown.group(1)}") from error
         reason = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else error
-        raise ConfigError(f"model.options: {name} cannot be built: {reason}") from error
+        raise _error(f"{name} cannot be built: {reason}", key="model.options") from error
 
 
 def make_model(config: ModelConfig, num_classes: int) -> nn.Module:
@@ -77,11 +80,11 @@ def check_input_size(model: nn.Module, input_size: tuple[int, int, int]) -> None
     """Try one image (C, H, W), without computing anything.
 
     Raises:
-        ConfigError: the model cannot take RGB images of this size.
+        UserError: the model cannot take RGB images of this size.
     """
     if input_size[0] != 3:
         shape = "x".join(map(str, input_size))
-        raise ConfigError(f"model.name: {type(model).__name__} takes inputs of {shape}, and images have 3 channels")
+        raise _error(f"{type(model).__name__} takes inputs of {shape}, and images have 3 channels", key="model.name")
     try:
         meta_copy(model)(torch.empty(1, *input_size, device="meta"))
     except NotImplementedError:  # an operator without meta tensors: nothing was learned
@@ -89,8 +92,8 @@ def check_input_size(model: nn.Module, input_size: tuple[int, int, int]) -> None
     except (RuntimeError, AssertionError, ValueError) as error:
         size = "x".join(map(str, input_size[1:]))
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"data.image_size: {type(model).__name__} cannot take RGB images of {size}: {reason}"
+        raise _error(
+            f"{type(model).__name__} cannot take RGB images of {size}: {reason}", key="data.image_size"
         ) from error
 
 
@@ -111,7 +114,7 @@ def rebuild_model(description: dict[str, Any], **changes: Any) -> nn.Module:
         changes: Arguments of ``create_model`` that win over the description's.
 
     Raises:
-        ConfigError: see ``create_model``.
+        UserError: see ``create_model``.
     """
     known = {"num_classes": description["num_classes"]} if "num_classes" in description else {}
     return create_model(description["name"], **{**known, **description["options"], **changes})

@@ -13,19 +13,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dcls
+from dcls.errors import UserError
 from training.config import OptimizerConfig, ScheduleConfig
-from training.errors import ConfigError
 
 
 def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     """A timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
 
     Raises:
-        ConfigError: timm has no such optimizer, or it does not take one of the options.
+        UserError: timm has no such optimizer, or it does not take one of the options.
     """
     if config.name.lower() not in list_optimizers():
         near = difflib.get_close_matches(config.name.lower(), list_optimizers(), n=3) or ["adamw", "lamb", "sgd"]
-        raise ConfigError(f"optimizer.name: timm knows no {config.name!r}, but {', '.join(near)} and others")
+        raise UserError(
+            f"timm knows no {config.name!r}, but {', '.join(near)} and others", key="optimizer.name", on_every_rank=True
+        )
     options: dict[str, Any] = {"betas": config.betas and tuple(config.betas), "eps": config.eps, **config.options}
     try:
         optimizer = create_optimizer_v2(
@@ -38,7 +40,9 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
             **{key: value for key, value in options.items() if value is not None},
         )
     except TypeError as error:
-        raise ConfigError(f"optimizer.options: {config.name} cannot be built: {error}") from None
+        raise UserError(
+            f"{config.name} cannot be built: {error}", key="optimizer.options", on_every_rank=True
+        ) from None
     if config.clamp_positions:
         dcls.register_clamp_hook(optimizer, model)
     return optimizer
@@ -71,13 +75,15 @@ def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], T
     """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsion_start_epoch`` on.
 
     Raises:
-        ConfigError: the model has no DCLS layer whose elements could repel each other.
+        UserError: the model has no DCLS layer whose elements could repel each other.
     """
     first_epoch = config.repulsion_start_epoch
     if first_epoch is None:
         return None
     if not dcls.position_owners(model):
-        raise ConfigError("optimizer.repulsion_start_epoch: this model has no DCLS layer; remove the key")
+        raise UserError(
+            "this model has no DCLS layer", "remove the key", key="optimizer.repulsion_start_epoch", on_every_rank=True
+        )
     return lambda epoch: dcls.repulsive_loss(model).square() if epoch >= first_epoch else torch.zeros(())
 
 

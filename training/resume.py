@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from dcls.errors import UserError
 from training.config import Config
-from training.errors import ConfigError
 
 _SAME_RUN = (
     "model.name",
@@ -37,13 +37,16 @@ def diff_config(saved: dict[str, dict[str, Any]], config: Config, origin: Path) 
         origin: The checkpoint's file, for the message.
 
     Raises:
-        ConfigError: a key changed without which it is not the same run.
+        UserError: a key changed without which it is not the same run.
     """
     changes = differences(saved, config)
     for key, (before, now) in changes.items():
         if key in _SAME_RUN:
-            raise ConfigError(
-                f"{key}: {before!r} in {origin} and now {now!r}, which would be another run; set it back, or begin a "
-                "new one with another checkpoint.name (model.initial_checkpoint takes over weights)"
+            raise UserError(
+                f"{before!r} in {origin} and now {now!r}, which would be another run",
+                "set it back, or begin a new one with another checkpoint.name (model.initial_checkpoint takes over "
+                "weights)",
+                key=key,
+                on_every_rank=True,
             )
     return changes

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from dcls.errors import UserError
 from training.atomic_io import write_text_atomic
 from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
 from training.distributed import DistributedContext
-from training.errors import ConfigError, UserError
 
 LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
@@ -26,7 +26,7 @@ def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, 
     """The run's folder, and the checkpoint to continue from if there is one.
 
     Raises:
-        ConfigError: the folder holds a run already and nothing says to continue that one, or the checkpoint is missing.
+        UserError: the folder holds a run already and nothing says to continue that one, or the checkpoint is missing.
     """
     folder = Path(config.dir) / (config.name or config_file.stem)
     last = folder / LAST
@@ -34,13 +34,15 @@ def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, 
         return folder, last if last.is_file() else None
     if config.resume is not None:
         if not Path(config.resume).is_file():
-            raise ConfigError(f"checkpoint.resume: no file {config.resume}")
+            raise UserError(f"no file {config.resume}", key="checkpoint.resume", on_every_rank=True)
         if Path(config.resume).parent.resolve() == folder.resolve():
             return folder, Path(config.resume)
     if last.exists() or (folder / METRICS).exists():
-        raise ConfigError(
-            f"checkpoint.name: {folder} holds a run already; continue it with checkpoint.resume=auto, choose another "
-            "checkpoint.name, or remove the folder"
+        raise UserError(
+            f"{folder} holds a run already",
+            "continue it with checkpoint.resume=auto, choose another checkpoint.name, or remove the folder",
+            key="checkpoint.name",
+            on_every_rank=True,
         )
     return folder, Path(config.resume) if config.resume else None
 
@@ -54,7 +56,7 @@ def write_run_facts(folder: Path, config: Config, distributed: DistributedContex
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"checkpoint.dir: cannot write to {folder}: {error}") from error
+        raise UserError(f"cannot write to {folder}: {error}", key="checkpoint.dir") from error
     write_text_atomic(folder / CONFIG, dump_config(config))
     facts = {**environment(distributed), "model": model_facts}
     write_text_atomic(folder / ENVIRONMENT, json.dumps(facts, indent=2) + "\n")

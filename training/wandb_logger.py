@@ -12,8 +12,8 @@ import wandb
 from torch import nn
 
 import dcls
+from dcls.errors import UserError
 from training.config import Config
-from training.errors import UserError
 from training.loop import UpdateSummary
 from training.plot_kernels import plot_kernels
 
@@ -56,7 +56,7 @@ class WandbLogger:
             self._run = wandb.init(mode="offline", **arguments)
         except wandb.Error as error:
             raise UserError(
-                f"logging.wandb: cannot start the run: {_first_line(error)}; offline needs no connection"
+                f"cannot start the run: {_first_line(error)}", "offline needs no connection", key="logging.wandb"
             ) from error
 
     def update(self, step: UpdateSummary) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from timm.data import ImageDataset, ImageNetInfo, RealLabelsImagenet, infer_imagenet_subset
 from torch import nn
 
-from training.errors import ConfigError, UserError
+from dcls.errors import UserError
 
 _VALIDATION_IMAGES = 50_000
 
@@ -30,8 +30,9 @@ def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] 
     known = _outputs_by_class(model)
     if not known.keys() >= set(classes):
         raise UserError(
-            f"the data set has {len(classes)} classes and the model {model.num_classes} outputs; take weights that "
-            f"were trained on these classes, or --option num_classes={len(classes)} if these are"
+            f"the data set has {len(classes)} classes and the model {model.num_classes} outputs",
+            f"take weights that were trained on these classes, or --option num_classes={len(classes)} if these are",
+            on_every_rank=True,
         )
     return [known[name] for name in classes]
 
@@ -59,9 +60,13 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
         UserError: it holds something else.
     """
     if not isinstance(dataset, ImageDataset) or not hasattr(dataset.reader, "samples"):
-        raise ConfigError("--real-labels: needs a folder of images, not --dataset")
+        raise UserError("needs a folder of images, not --dataset", key="--real-labels", on_every_rank=True)
     if classes is None or list(classes) != ImageNetInfo().label_names():
-        raise ConfigError("--real-labels: needs the 1000 class folders of ImageNet's validation set (n01440764, ...)")
+        raise UserError(
+            "needs the 1000 class folders of ImageNet's validation set (n01440764, ...)",
+            key="--real-labels",
+            on_every_rank=True,
+        )
     by_file = RealLabelsImagenet([""] * _VALIDATION_IMAGES).real_labels
     labels = {Path(name).stem: right for name, right in by_file.items()}
     longest = max(map(len, labels.values()))
@@ -69,6 +74,10 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     for path, label in dataset.reader.samples:
         right = labels.get(Path(path).stem)
         if right is None:
-            raise UserError(f"--real-labels: {path} is no validation image of ImageNet (ILSVRC2012_val_00000001.JPEG)")
+            raise UserError(
+                f"{path} is no validation image of ImageNet (ILSVRC2012_val_00000001.JPEG)",
+                key="--real-labels",
+                on_every_rank=True,
+            )
         samples.append((path, [label, *right, *[-1] * (longest - len(right))]))
     dataset.reader.samples = samples

@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from training.errors import ConfigError
+from dcls.errors import UserError
 from training.model import create_model, load_model
 from training.run_folder import LAST, WEIGHTS
 
@@ -68,7 +68,11 @@ def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrain
     if not checkpoints:
         return [ModelSpec(name, None, pretrained) for pattern in models for name in _names(pattern, pretrained)]
     if len(models) > 1 or any(map(_is_wildcard, models)):
-        raise ConfigError("--model: with --checkpoint give one name, to which all of the files belong, or none")
+        raise UserError(
+            "with --checkpoint give one name, to which all of the files belong, or none",
+            key="--model",
+            on_every_rank=True,
+        )
     model = models[0] if models else None
     return [ModelSpec(model, file) for path in checkpoints for file in _files(Path(path))]
 
@@ -82,7 +86,8 @@ def _names(pattern: str, pretrained: bool) -> list[str]:
         return [pattern]
     names = timm.list_models(pattern, pretrained=pretrained)
     if not names:
-        raise ConfigError(f"model.name: no model{' with pretrained weights' * pretrained} fits {pattern!r}")
+        kind = "model with pretrained weights" if pretrained else "model"
+        raise UserError(f"no {kind} fits {pattern!r}", key="--model", on_every_rank=True)
     return names
 
 
@@ -93,8 +98,13 @@ def _files(path: Path) -> list[Path]:
     runs = sorted(path.rglob(WEIGHTS))
     unfinished = sorted(path.rglob(LAST))
     if unfinished and not runs:
-        raise ConfigError(f"{path} holds no finished run; name {unfinished[0]} to evaluate one that is not")
+        raise UserError(
+            f"{path} holds no finished run", f"name {unfinished[0]} to evaluate one that is not", on_every_rank=True
+        )
     files = runs or sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
     if not files:
-        raise ConfigError(f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})")
+        raise UserError(
+            f"{path} holds no finished run ({WEIGHTS}) and no file of weights ({', '.join(_SUFFIXES)})",
+            on_every_rank=True,
+        )
     return files

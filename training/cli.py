@@ -1,4 +1,4 @@
-"""Errors that a user can mend, shown as one message without a traceback."""
+"""How a command line ends when something is wrong: one message, no traceback, a non-zero exit status."""
 
 import errno
 import os
@@ -9,20 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from dcls.errors import UserError
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FIRST_PROCESS_SECONDS = 30.0
-
-
-class UserError(ValueError):
-    """Something outside the code is wrong: a configuration, a file, a folder, a disk. The message names the mend."""
-
-    def one_line(self) -> str:
-        """The message alone; a data loader's worker wraps it into a traceback of its own."""
-        return str(self).rsplit("UserError: ", 1)[-1].strip()
-
-
-class ConfigError(UserError):
-    """The configuration is wrong. Every process of a run finds the same, so the first one says it for all."""
+_MAIN_PROCESS_SECONDS = 30.0
 
 
 @contextmanager
@@ -35,11 +25,11 @@ def cli_errors(after_interruption: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if isinstance(error, ConfigError) and os.environ.get("RANK", "0") != "0":
-            # The first process says the same and torchrun then ends this one. Ending now would end the run before it is
+        if error.on_every_rank and os.environ.get("RANK", "0") != "0":
+            # The main process says the same and torchrun then ends this one. Ending now would end the run before it is
             # said; a process that is still here after the wait is the only one that knows.
-            time.sleep(_FIRST_PROCESS_SECONDS)
-        _stop(f"error: {error.one_line()}", 1)
+            time.sleep(_MAIN_PROCESS_SECONDS)
+        _stop(f"error: {error}", 1)
     except OSError as error:
         if error.errno in _DISK_FULL:
             _stop(f"error: cannot write: {error.strerror}; free space{after_interruption}", 1)
