@@ -50,4 +50,4 @@ def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
     files = [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"]
     users = [file.name for file in files if "dcls" in imported_modules(file)]
     # Parameter groups, step hook and penalty; what is drawn and logged of learned kernels.
-    assert sorted(users) == ["plot_kernels.py", "optimization.py", "wandb_logger.py"]
+    assert sorted(users) == ["optimization.py", "plot_kernels.py", "wandb_logger.py"]
