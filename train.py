@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from dcls.errors import UserError
+from evaluation.evaluate import evaluate
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
@@ -33,12 +34,12 @@ from training.data import (
     training_loader,
 )
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
 from training.metrics import MetricsLogger, counted_weights
 from training.model import check_input_size, describe_model, make_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
+from training.precision import Precision
 from training.resume import diff_config
 from training.run_folder import BEST, LAST, WEIGHTS, resolve_run_dir, write_run_facts
 from training.seeding import seed_generators
@@ -103,7 +104,7 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Tr
         loss=make_loss(config.augmentation),
         mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
         penalty=make_penalty(config.optimizer, model),
-        numerics=Numerics(distributed.device, config.training.precision, config.training.channels_last),
+        precision=Precision(distributed.device, config.training.precision, config.training.channels_last),
         accumulation=batches.accumulation,
         clip_grad=config.optimizer.clip_grad,
         clip_mode=config.optimizer.clip_mode,
@@ -139,7 +140,7 @@ def make_state(
 ) -> tuple[TrainState, int]:
     """Model on its device, averaged weights, optimizer and schedule; and the number of epochs."""
     training, device = config.training, distributed.device
-    model.to(device=device, memory_format=objective.numerics.memory_format)
+    model.to(device=device, memory_format=objective.precision.memory_format)
     if training.gradient_checkpointing:
         model.set_grad_checkpointing()
     optimizer = make_optimizer(config.optimizer, model)
@@ -264,7 +265,7 @@ def validation_scores(run: TrainingRun) -> dict[str, float]:
             continue
         if run.distributed.world_size > 1:
             distribute_bn(model, run.distributed.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(model, run.val_loader, run.distributed, run.objective.numerics)
+        scores = evaluate(model, run.val_loader, run.distributed, run.objective.precision)
         if not math.isfinite(scores.loss):
             raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}

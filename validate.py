@@ -19,16 +19,17 @@ from pydantic import ValidationError
 from torch import nn
 
 from dcls.errors import UserError
+from evaluation.evaluate import evaluate
+from evaluation.imagenet import add_real_labels, class_indices
+from evaluation.model_specs import ModelSpec, list_model_specs
+from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
 from training.data import class_names, evaluation_loader, open_dataset, preprocessing
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
-from training.evaluation import Numerics, evaluate
 from training.flops import describe_size
 from training.model import check_input_size
-from validation.imagenet import add_real_labels, class_indices
-from validation.model_specs import ModelSpec, list_model_specs
-from validation.table import FORMATS, Metrics, markdown, readable, write_results
+from training.precision import Precision
 
 IMAGE_KEYS = {"image_size", "crop_pct", "interpolation", "mean", "std"}
 FLAGS = {
@@ -206,7 +207,7 @@ class Task:
         name, weights: What the model is, and where its weights are from.
         model: With its weights.
         image: How images are prepared for it, see ``training.data.preprocessing``.
-        outputs: See ``validation.imagenet.class_indices``.
+        outputs: See ``evaluation.imagenet.class_indices``.
     """
 
     name: str
@@ -268,11 +269,11 @@ def score(task: Task, images: Images, options: argparse.Namespace, distributed: 
     Raises:
         UserError: an image cannot be read.
     """
-    numerics = Numerics(distributed.device, options.precision, options.channels_last)
-    model = task.model.to(device=distributed.device, memory_format=numerics.memory_format)
+    precision = Precision(distributed.device, options.precision, options.channels_last)
+    model = task.model.to(device=distributed.device, memory_format=precision.memory_format)
     loader = evaluation_loader(images.dataset, images.data, task.image, distributed)
     show_progress = distributed.is_main and sys.stderr.isatty()
-    scores = evaluate(model, loader, distributed, numerics, outputs=task.outputs, show_progress=show_progress)
+    scores = evaluate(model, loader, distributed, precision, outputs=task.outputs, show_progress=show_progress)
     return {
         "model": task.name,
         "weights": task.weights,

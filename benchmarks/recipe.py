@@ -23,10 +23,10 @@ from benchmarks.reference import VERSIONS, axis_order, reference
 from training.config import Config
 from training.config_file import load_config
 from training.distributed import DistributedContext
-from training.evaluation import Numerics
 from training.loop import Objective, TrainState, train_epoch
 from training.model import create_model
 from training.optimization import make_optimizer, make_penalty, make_scheduler
+from training.precision import Precision
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "imagenet"
 ROWS = ("convnext_tiny_dcls_bilinear_unnormalized", "convnext_tiny_dcls_gaussian")
@@ -113,7 +113,7 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
         loss=nn.CrossEntropyLoss(label_smoothing=config.augmentation.label_smoothing),
         mixup=None,
         penalty=make_penalty(config.optimizer, model),
-        numerics=Numerics(device, "float32", channels_last=False),
+        precision=Precision(device, "float32", channels_last=False),
         accumulation=1,
         clip_grad=None,
         clip_mode="norm",

@@ -12,7 +12,7 @@ import yaml
 from scipy.stats import ttest_1samp
 
 from dcls.errors import UserError
-from reproduction.markdown import csv_table, markdown_table
+from evaluation.markdown import csv_table, markdown_table
 from reproduction.rows import Row
 from reproduction.runs import RowRun
 from training.metrics import counted_weights

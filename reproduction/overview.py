@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reproduction.markdown import markdown_table
+from evaluation.markdown import markdown_table
 from reproduction.rows import Row
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from timm.data import resolve_model_data_config
 
+from evaluation.markdown import markdown_table
 from models.released import RELEASES
-from reproduction.markdown import markdown_table
 from training.checkpoint import save_weights
 from training.cli import cli_errors
 from training.model import load_model

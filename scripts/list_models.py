@@ -6,9 +6,9 @@ import torch
 from timm.data import resolve_model_data_config
 
 import dcls
+from evaluation.markdown import markdown_table
 from models import NAMES
 from models.released.releases import release_of
-from reproduction.markdown import markdown_table
 from training.flops import count_multiply_adds, count_parameters
 
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from dcls.errors import UserError
 from training.checkpoint import load_weights
 from training.distributed import DistributedContext
-from training.evaluation import Numerics
+from training.precision import Precision
 from training.seeding import seed_generators
 
 Batch = tuple[Tensor, Tensor]
@@ -120,7 +120,7 @@ class Objective:
         loss: (logits, targets) -> scalar.
         mixup: Mixes a batch and makes its targets soft, or None.
         penalty: (epoch) -> scalar that is added to the loss, or None.
-        numerics: Device, precision and memory format.
+        precision: Device, precision and memory format.
         accumulation: Batches per update.
         clip_grad: Bound on the gradient, or None; clip_mode says of what.
         num_classes: Labels are below it.
@@ -130,7 +130,7 @@ class Objective:
     loss: nn.Module
     mixup: Mixup | None
     penalty: Callable[[int], Tensor] | None
-    numerics: Numerics
+    precision: Precision
     accumulation: int
     clip_grad: float | None
     clip_mode: str
@@ -183,7 +183,7 @@ def train_epoch(
     """
     state.ddp_model.train()
     start, images = time.perf_counter(), 0
-    total = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
+    total = torch.zeros((), dtype=torch.float64, device=objective.precision.device)
     batches = _endless(loader)
     pending: Callable[[], UpdateSummary] | None = None
     num_updates = len(loader) // objective.accumulation
@@ -211,14 +211,14 @@ def _update(
     state: TrainState, micro_batches: list[Batch], objective: Objective, distributed: DistributedContext
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step over the accumulated batches; their mean loss and the gradient's norm, still on the device."""
-    mean_loss = torch.zeros((), dtype=torch.float64, device=objective.numerics.device)
+    mean_loss = torch.zeros((), dtype=torch.float64, device=objective.precision.device)
     for index, (images, targets) in enumerate(micro_batches):
         # Mixtures and dropped paths depend on the update and the batch's place in the global batch alone.
         seed_generators(objective.seed, state.updates, distributed.rank * objective.accumulation + index)
         images, targets = _prepare(images, targets, objective)
         is_last = index == len(micro_batches) - 1
         with _gradient_exchange(state.ddp_model, is_last):
-            with objective.numerics.autocast():
+            with objective.precision.autocast():
                 loss = objective.loss(state.ddp_model(images), targets)
             if objective.penalty is not None:
                 loss = loss + objective.penalty(state.epoch)
@@ -248,7 +248,7 @@ def _prepare(images: Tensor, targets: Tensor, objective: Objective) -> Batch:
             f"labels go from {targets.min()} to {targets.max()}, the model has {objective.num_classes} outputs",
             key="model.num_classes",
         )
-    images, targets = objective.numerics.images(images), targets.to(objective.numerics.device, non_blocking=True)
+    images, targets = objective.precision.images(images), targets.to(objective.precision.device, non_blocking=True)
     return (images, targets) if objective.mixup is None else objective.mixup(images, targets)
 
 

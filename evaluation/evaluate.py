@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,36 +12,7 @@ from tqdm import tqdm
 
 from dcls.errors import UserError
 from training.distributed import DistributedContext
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """How batches are computed.
-
-    Attributes:
-        device: Where.
-        precision: "float32", or "bfloat16" or "float16" by autocast.
-        channels_last: Memory format of the images.
-    """
-
-    device: torch.device
-    precision: str = "float32"
-    channels_last: bool = True
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Of images and weights."""
-        return torch.channels_last if self.channels_last else torch.contiguous_format
-
-    def images(self, images: Tensor) -> Tensor:
-        """Bring images (B, C, H, W) to the device, in the memory format."""
-        return images.to(self.device, non_blocking=True, memory_format=self.memory_format)
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """The context of a forward pass."""
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))
+from training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -72,7 +42,7 @@ def evaluate(
     model: nn.Module,
     loader: DataLoader,
     distributed: DistributedContext,
-    numerics: Numerics,
+    precision: Precision,
     *,
     outputs: Sequence[int] | None = None,
     show_progress: bool = False,
@@ -89,13 +59,13 @@ def evaluate(
         UserError: an image cannot be read.
     """
     model.eval()
-    totals = torch.zeros(7, dtype=torch.float64, device=numerics.device)
-    chosen = None if outputs is None else torch.tensor(outputs, device=numerics.device)
+    totals = torch.zeros(7, dtype=torch.float64, device=precision.device)
+    chosen = None if outputs is None else torch.tensor(outputs, device=precision.device)
     start = time.perf_counter()
     for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
-        targets = targets.to(numerics.device, non_blocking=True)
-        with numerics.autocast():
-            logits = model(numerics.images(images))
+        targets = targets.to(precision.device, non_blocking=True)
+        with precision.autocast():
+            logits = model(precision.images(images))
         totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
     distributed.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()

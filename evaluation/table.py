@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduction.markdown import csv_table, markdown_table
+from evaluation.markdown import csv_table, markdown_table
 from training.atomic_io import write_atomic
 
 Metrics = dict[str, Any]

@@ -50,7 +50,7 @@ def _outputs_by_class(model: nn.Module) -> dict[str, int]:
 def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     """Give every image beside its label those of ImageNet-ReaL (arXiv:2006.07159), which count as right as well.
 
-    The target of an image becomes [label, ReaL label, ..., -1, ...], as ``training.evaluation.evaluate`` takes it.
+    The target of an image becomes [label, ReaL label, ..., -1, ...], as ``evaluation.evaluate.evaluate`` takes it.
 
     Args:
         dataset: A folder with ImageNet's validation images, or some of them, under their own names.
