@@ -38,7 +38,7 @@ def describe(name: str, cfg: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if release is None:
         return name, cfg
     origin = f"https://zenodo.org/records/{release.record}"
-    claim = f"claimed: {release.claimed}; {release.source}"
+    claim = f"reported: {release.reported}; {release.source}"
     return f"{name}.{RELEASED}", {**cfg, "url": release.url, "origin_url": origin, "license": None, "notes": (claim,)}
 
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from dcls.errors import UserError
+from reproduction.checked_yaml import load_checked
 from training.config import Count, Section
 
 
@@ -28,17 +27,6 @@ def load_cluster(file: Path, nodes: int | None = None, processes_per_node: int |
         processes_per_node: Likewise.
 
     Raises:
-        UserError: the file is missing, is not YAML, or says something that is not understood.
+        UserError: the file is missing, is not YAML, or has a wrong key or value.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {file}: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} must hold keys", "see reproduction/cluster.yaml")
-    given = {"nodes": nodes, "processes_per_node": processes_per_node}
-    try:
-        return Cluster.model_validate(content | {key: value for key, value in given.items() if value is not None})
-    except ValidationError as error:
-        problems = [f"{file}: {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        raise UserError("\n".join(problems)) from None
+    return load_checked(file, Cluster, nodes=nodes, processes_per_node=processes_per_node)

@@ -87,7 +87,7 @@ class Table:
 
     def comparison(self, row: RowResult) -> Comparison:
         """The row against its baseline, by seeds that both have."""
-        baseline = next((other for other in self.rows if other.row.name == row.row.config.row.baseline), None)
+        baseline = next((other for other in self.rows if other.row.name == row.row.facts.baseline), None)
         if baseline is None:
             return Comparison([])
         return Comparison(
@@ -104,7 +104,7 @@ class Table:
         for row in self.rows:
             difference = self.comparison(row).mean
             if difference is not None:
-                found.setdefault(row.row.config.row.variant or row.row.name, []).append(difference)
+                found.setdefault(row.row.variant, []).append(difference)
         return {variant: Comparison(differences) for variant, differences in found.items()}
 
     def cells(self) -> list[dict[str, str]]:
@@ -147,7 +147,7 @@ class Table:
         (folder / f"{self.name}-runs.csv").write_text(self.runs_csv(), encoding="utf-8")
 
     def _line(self, row: RowResult) -> dict[str, str]:
-        facts, published = row.row.config.row, row.row.config.row.top1
+        facts = row.row.facts
         seeds = ", ".join(map(str, sorted(row.results))) or "missing"
         if row.unfinished:
             seeds += f" ({row.unfinished} not finished)"
@@ -157,7 +157,7 @@ class Table:
         multiply_adds = row.values("multiply_adds")[0] if row.results else None
         line = {
             "row": row.row.title,
-            "parameters": f"{parameters:,}" if parameters else "-",
+            "parameters": f"{parameters:,}",
             "multiply-adds": f"{multiply_adds / 1e9:.4g} G" if multiply_adds else "-",
             "seeds": seeds,
             "train loss": _spread(row.values("train_loss"), ".3f"),
@@ -166,12 +166,12 @@ class Table:
             "images/s": f"{statistics.median(row.values('images_per_second')):.0f}" if row.results else "-",
             "top-1 over baseline": str(self.comparison(row)),
         }
-        if any(other.row.config.row.source for other in self.rows):
-            line |= {"published top-1": "-" if published is None else f"{published:g}", "source": facts.source or "-"}
+        if any(other.row.facts.source for other in self.rows):
+            line |= {"published top-1": row.row.published_top1, "source": facts.source or "n/a"}
         return line
 
     def _numbers(self, row: RowResult) -> dict[str, Any]:
-        facts, difference = row.row.config.row, self.comparison(row)
+        facts, difference = row.row.facts, self.comparison(row)
         numbers = {
             "row": row.row.name,
             "parameters": row.values("parameters")[0] if row.results else facts.parameters,
@@ -190,7 +190,7 @@ class Table:
             "over_baseline_mean": difference.mean,
             "over_baseline_deviation": difference.deviation,
             "p_value": difference.p_value,
-            "published_top1": facts.top1,
+            "published_top1": facts.published_top1,
             "source": facts.source,
         }
 

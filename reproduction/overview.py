@@ -1,24 +1,82 @@
-"""What can be reproduced: all rows of all tables."""
+"""What can be reproduced, what was published for it, and what came out here."""
 
 from collections.abc import Sequence
 
 from evaluation.markdown import markdown_table
-from reproduction.rows import Row
+from reproduction.collect import Comparison
+from reproduction.results import read_scores
+from reproduction.rows import Row, find_rows
 
 
 def overview(rows: Sequence[Row]) -> str:
-    """Every row with its file, parameters and published number."""
-    return markdown_table([_line(row) for row in rows])
+    """Return every row with its size, length and published number, as Markdown."""
+    return markdown_table(
+        [
+            {
+                "row": row.full_name,
+                "what": row.title,
+                "configuration": str(row.config_file),
+                "parameters": f"{row.facts.parameters:,}",
+                "epochs": str(row.config.schedule.total_epochs),
+                "published top-1": row.published_top1,
+                "source": row.facts.source or "n/a",
+            }
+            for row in rows
+        ]
+    )
 
 
-def _line(row: Row) -> dict[str, str]:
-    facts = row.config.row
-    return {
-        "row": row.full_name,
-        "what": row.title,
-        "configuration": str(row.config_file),
-        "parameters": f"{facts.parameters:,}" if facts.parameters else "-",
-        "epochs": str(row.config.schedule.total_epochs),
-        "published top-1": "-" if facts.top1 is None else f"{facts.top1:g}",
-        "source": facts.source or "-",
-    }
+def results_table(rows: Sequence[Row]) -> str:
+    """Return what the paper says, what came out here, and the command of every row, as Markdown."""
+    return markdown_table(
+        [
+            {
+                "row": row.title,
+                "published top-1": row.published_top1,
+                "top-1 here": top1_here(row),
+                "command": f"`{row.command}`",
+            }
+            for row in rows
+        ]
+    )
+
+
+def variants_table(table: str) -> str:
+    """Return the top-1 of a table's finished runs, one line for each baseline, one column for each variant.
+
+    The last line is the mean difference of a variant to its baselines.
+    """
+    rows, scores = find_rows([f"{table}/*"]), read_scores(table)
+    heading = "top-1 in %, mean ± deviation over seeds"
+    lines: dict[str, dict[str, str]] = {}
+    differences: dict[str, list[float]] = {}
+    for row in rows:
+        column = f"{row.variant}, {row.facts.kernel}"
+        line = lines.setdefault(row.facts.baseline or row.name, {heading: row.facts.model})
+        line[column] = top1_here(row)
+        difference = scores[row.name].over_baseline if row.name in scores else None
+        differences.setdefault(column, []).extend([] if difference is None else [difference])
+    pooled = {column: str(Comparison(values)) if values else "" for column, values in differences.items()}
+    label = f"over dense, mean ± deviation over the {len(lines)}"
+    return markdown_table([*lines.values(), {heading: label, **pooled}])
+
+
+def top1_here(row: Row) -> str:
+    """Return the accuracy in % that finished runs of the row reached, if there are any."""
+    score = read_scores(row.table).get(row.name)
+    return "not trained yet" if score is None else str(score)
+
+
+def config_header(row: Row) -> str:
+    """Return the comment that the row's configuration begins with: what it is, how to run it, what to expect."""
+    return f"# Row:     {row.title}.\n# Run:     {row.command}\n# Expect:  {_expectation(row)}\n"
+
+
+def _expectation(row: Row) -> str:
+    """Return what is known of the row's accuracy, here and elsewhere."""
+    facts, here = row.facts, f"top-1 here: {top1_here(row)}"
+    if facts.source is None:
+        return f"{here} (results/{row.table})"
+    published = "top-1 not published" if facts.published_top1 is None else f"{row.published_top1} % top-1"
+    source = "" if facts.source == "n/a" else f" ({facts.source})"
+    return f"{published}{source}; {here}"

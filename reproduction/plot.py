@@ -42,11 +42,11 @@ def _groups(table: Table) -> dict[str, list[RowResult]]:
     found: dict[str, list[RowResult]] = {}
     for row in table.rows:
         if row.results:
-            found.setdefault(row.row.config.row.baseline or row.row.name, []).append(row)
-    titles = {row.row.name: row.row.title for row in table.rows}
+            found.setdefault(row.row.facts.baseline or row.row.name, []).append(row)
+    models = {row.row.name: row.row.facts.model for row in table.rows}
     for members in found.values():
-        members.sort(key=lambda row: row.row.config.row.baseline is not None)
-    return {titles[name].rpartition(",")[0] or titles[name]: members for name, members in found.items()}
+        members.sort(key=lambda row: row.row.facts.baseline is not None)
+    return {models[name]: members for name, members in found.items()}
 
 
 def _draw_seeds(axes: plt.Axes, members: list[RowResult]) -> None:
@@ -57,7 +57,7 @@ def _draw_seeds(axes: plt.Axes, members: list[RowResult]) -> None:
         axes.plot([x - 0.25, x + 0.25], [mean, mean], color=f"C{x}", linewidth=2)
         axes.scatter([x] * len(top1), top1, color=f"C{x}", s=18, zorder=3)
         axes.annotate(f"{mean:.2f}", (x + 0.27, mean), fontsize=8, va="center")
-    axes.set_xticks(range(len(members)), [row.row.config.row.variant or row.row.name for row in members])
+    axes.set_xticks(range(len(members)), [row.row.variant for row in members])
     axes.set_xlim(-0.5, len(members) - 0.1)
     axes.set_ylabel("top-1 after the last epoch (%)")
 
@@ -69,7 +69,7 @@ def _draw_curves(axes: plt.Axes, members: list[RowResult]) -> None:
         epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
         key = f"{counted_weights(histories[0][0])}_top1"
         means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
-        axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.config.row.variant or row.row.name)
+        axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.variant)
     axes.set(xlabel="epoch", ylabel="validation top-1 (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=8)

@@ -39,7 +39,7 @@ def main() -> None:
 def list_releases() -> str:
     """Every release with the model it belongs to, as a Markdown table."""
     lines = [
-        {"file": r.file, "record": str(r.record), "model": r.model, "claimed": r.claimed, "source": r.source}
+        {"file": r.file, "record": str(r.record), "model": r.model, "reported": r.reported, "source": r.source}
         for r in RELEASES
     ]
     return markdown_table(lines)

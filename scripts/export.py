@@ -93,7 +93,7 @@ def model_card(model: nn.Module, known: dict[str, Any], title: str, licence: str
     ]  # fmt: skip
     if release is not None:
         lines.append(
-            f"- Claimed for the authors' own weights of this architecture: {release.claimed} ({release.source})"
+            f"- Reported for the authors' own weights of this architecture: {release.reported} ({release.source})"
         )
     folder = f'"local-dir:PATH/TO/{title}"'
     lines += [

@@ -15,7 +15,7 @@ from pathlib import Path
 from reproduction import local, slurm, submitit_launcher
 from reproduction.cluster import load_cluster
 from reproduction.collect import collect
-from reproduction.overview import overview
+from reproduction.overview import overview, results_table
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
@@ -38,7 +38,8 @@ def main() -> None:
 
 def _add_list(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("list", help="rows, configurations, parameters, published numbers")
-    parser.set_defaults(run=lambda options: print(overview(all_rows())))
+    parser.add_argument("--results", action="store_true", help="published and own accuracy, and the command of each")
+    parser.set_defaults(run=lambda options: print((results_table if options.results else overview)(all_rows())))
 
 
 def _add_launch(commands: argparse._SubParsersAction) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+import dcls
 from reproduction.rows import Row, all_rows, find_rows
 from training.config_file import load_config
 from training.flops import count_parameters
@@ -29,9 +30,9 @@ def test_configuration_builds_and_names_its_command(path: Path) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_says_what_it_is_and_what_to_expect(row: Row) -> None:
-    text, facts = (REPOSITORY / row.config_file).read_text(), row.config.row
-    assert f"# Row:     {facts.title}." in text and "# Expect: " in text
-    assert facts.variant is not None
+    text, facts = (REPOSITORY / row.config_file).read_text(), row.facts
+    assert f"# Row:     {row.title}." in text and "# Expect: " in text
+    assert row.variant
     with torch.device("meta"):
         model = make_model(row.config.model, num_classes=1000 if row.table == "imagenet" else 10)
     assert count_parameters(model) == facts.parameters
@@ -42,9 +43,23 @@ def test_a_row_says_what_it_is_and_what_to_expect(row: Row) -> None:
         )
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row.facts.interpolation], ids=lambda row: row.name)
+def test_a_row_names_the_kernels_that_its_model_has(row: Row) -> None:
+    with torch.device("meta"):
+        model = make_model(row.config.model, num_classes=10)
+    layers = [module for module in model.modules() if isinstance(module, dcls.Dcls2d)]
+    kernels = {f"{'x'.join(map(str, layer.dilated_kernel_size))} / {layer.kernel_count}" for layer in layers}
+    assert kernels == {row.facts.kernel}
+    assert {layer.interpolation.removesuffix("_unnormalized") for layer in layers} == {row.facts.interpolation.lower()}
+
+
+def test_every_configuration_but_the_quickstart_is_one_row() -> None:
+    assert {REPOSITORY / row.config_file for row in ROWS} == set(FOLDER.glob("*/*.yaml")) and len(ROWS) == 17 + 16
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.table == "imagenet"], ids=lambda row: row.name)
 def test_imagenet_rows_are_named_after_their_model_and_say_where_their_number_stands(row: Row) -> None:
     assert row.name.startswith(row.config.model.name)
-    assert row.config.row.source
+    assert row.facts.source
     text = (REPOSITORY / row.config_file).read_text()
-    assert ("not published" in text) == (row.config.row.top1 is None)
+    assert ("not published" in text) == (row.facts.published_top1 is None)

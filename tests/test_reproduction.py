@@ -39,7 +39,7 @@ def test_list_shows_every_row_with_its_published_number() -> None:
     assert lines["imagenet/convnext_tiny_dcls_gaussian"] == [
         "28,586,536", "300", "82.6", "arXiv:2306.00817; size and count are those of the released file"
     ]  # fmt: skip
-    assert lines["imagenet/convformer_s18_dcls_gaussian"][2:] == ["-", "not found"]
+    assert lines["imagenet/convformer_s18_dcls_gaussian"][2:] == ["n/a", "n/a"]
 
 
 def test_rows_are_found_by_name_and_pattern() -> None:

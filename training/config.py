@@ -277,23 +277,6 @@ class LoggingConfig(Section):
     """Its group, to gather the seeds of a row."""
 
 
-class RowConfig(Section):
-    """Which row of a table the run belongs to, and what others report for it; of no consequence for the training."""
-
-    title: str | None = None
-    """Model and kernel, as the table shows them."""
-    variant: str | None = None
-    """What the row has in common with others that differ from their baselines in the same way."""
-    baseline: str | None = None
-    """The row it is compared with, a configuration file's name in the same folder."""
-    parameters: Count | None = None
-    """Number of parameters."""
-    top1: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Published top-1 accuracy in %; null where none was found."""
-    source: str | None = None
-    """Where the published number stands, or what is known instead."""
-
-
 class Config(Section):
     """The whole configuration of a run."""
 
@@ -305,7 +288,6 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     logging: LoggingConfig = LoggingConfig()
-    row: RowConfig = RowConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

@@ -15,7 +15,7 @@ _SAME_RUN = (
     "training.batch_size",
     "training.seed",
 )
-_OF_NO_CONSEQUENCE = ("checkpoint", "logging", "row")
+_OF_NO_CONSEQUENCE = ("checkpoint", "logging")
 
 
 def differences(saved: dict[str, dict[str, Any]], config: Config) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""Every released checkpoint, where it lies and what is claimed for it."""
+"""Every released checkpoint, where it is and what is reported for it."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ class Release:
         record: Its record at Zenodo.
         file: Its name there.
         model: The registered architecture it belongs to.
-        claimed: What is claimed for it, "not found" where nothing is.
-        source: Where that stands.
+        reported: What is reported for it, n/a where nothing is.
+        source: Source of that.
     """
 
     record: int
     file: str
     model: str
-    claimed: str = "not found"
+    reported: str = "n/a"
     source: str = "-"
 
     @property
     def url(self) -> str:
-        """Where the file lies."""
+        """The address of the file."""
         return f"https://zenodo.org/records/{self.record}/files/{self.file}"
 
 

@@ -1,0 +1,56 @@
+"""Files that repeat facts of this project, each written from where the fact is: documents and configurations."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from evaluation.model_list import models_table
+from reproduction.overview import config_header, overview, results_table, variants_table
+from reproduction.rows import REPOSITORY, all_rows, find_rows
+
+TABLES: dict[str, Callable[[], str]] = {
+    "results": lambda: results_table(find_rows(["imagenet/*"])),
+    "rows": lambda: overview(all_rows()),
+    "models": models_table,
+    "small": lambda: variants_table("small"),
+}
+_BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HEADER = re.compile(r"\A# Row: .*\n# Run: .*\n# Expect: .*\n")
+
+
+def documents(root: Path = REPOSITORY) -> dict[Path, str]:
+    """Return the text that README.md and every document below docs/ should have, all generated tables in place.
+
+    Raises:
+        ValueError: a document asks for a table that does not exist.
+    """
+    files = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    return {file: fill_blocks(file.read_text(encoding="utf-8")) for file in files}
+
+
+def fill_blocks(text: str) -> str:
+    """Replace what is between each ``<!-- table: NAME -->`` and ``<!-- end -->`` by the table.
+
+    Raises:
+        ValueError: there is no table of this name.
+    """
+    return _BLOCK.sub(lambda block: f"{block[1]}{table(block[2])}\n{block[3]}", text)
+
+
+@cache
+def table(name: str) -> str:
+    """Generate one table.
+
+    Raises:
+        ValueError: there is no table of this name.
+    """
+    if name not in TABLES:
+        raise ValueError(f"no table {name!r}; there are {', '.join(TABLES)}")
+    return TABLES[name]()
+
+
+def configurations() -> dict[Path, str]:
+    """Return the text that the configuration of every row should have, its first three lines from the row's facts."""
+    files = {REPOSITORY / row.config_file: config_header(row) for row in all_rows()}
+    return {file: header + _HEADER.sub("", file.read_text(encoding="utf-8")) for file, header in files.items()}

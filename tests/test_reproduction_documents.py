@@ -1,0 +1,32 @@
+"""Generated tables and headers are what their facts say."""
+
+import pytest
+from processes import run_script
+
+from reproduction.documents import documents, fill_blocks
+
+
+def test_every_generated_table_and_header_is_up_to_date() -> None:
+    result = run_script("scripts/write_tables.py", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_block_is_replaced_and_the_rest_is_kept() -> None:
+    old = "before\n<!-- table: small -->\nold\n<!-- end -->\nbetween\n<!-- table: small -->\n<!-- end -->\nafter\n"
+    text = fill_blocks(old)
+    assert text.startswith("before\n<!-- table: small -->\n| top-1 in %") and text.endswith("|\n<!-- end -->\nafter\n")
+    assert "old" not in text and text.count("| CIFAR-10, ConvNeXt ") == 2 and "\nbetween\n" in text
+    assert fill_blocks(text) == text
+
+
+def test_documents_are_the_readme_and_everything_below_docs(tmp_path) -> None:
+    nested = tmp_path / "docs" / "guides" / "train.md"
+    nested.parent.mkdir(parents=True)
+    for file in (tmp_path / "README.md", nested):
+        file.write_text("text")
+    assert documents(tmp_path) == {tmp_path / "README.md": "text", nested: "text"}
+
+
+def test_an_unknown_table_is_named() -> None:
+    with pytest.raises(ValueError, match="no table 'smal'; there are results, rows, models, small"):
+        fill_blocks("<!-- table: smal -->\n<!-- end -->\n")
