@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,22 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
-from training.data import (
-    BatchPlan,
-    count_classes,
-    evaluation_loader,
-    make_loss,
-    make_mixup,
-    open_dataset,
-    plan_batches,
-    preprocessing,
-    training_loader,
-)
+from training.data import open_splits
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
-from training.loop import NonFiniteLossError, Objective, TrainState, train_epoch
+from training.loaders import evaluation_loader, plan_batches, training_loader
+from training.loop import NonFiniteLossError, TrainState, train_epoch
 from training.metrics import MetricsLogger, counted_weights
-from training.model import check_input_size, describe_model, make_model
-from training.optimization import make_optimizer, make_penalty, make_scheduler
-from training.precision import Precision
+from training.model import choose_preprocessing, describe_model, make_model
+from training.objective import Objective, make_objective
+from training.optimization import make_optimizer, make_scheduler
 from training.resume import diff_config
 from training.run_folder import BEST, LAST, WEIGHTS, resolve_run_dir, write_run_facts
 from training.seeding import seed_generators
@@ -49,16 +40,25 @@ from training.seeding import seed_generators
 class TrainingRun:
     """All parts of a run, ready to start."""
 
+    config: Config
     folder: Path
     distributed: DistributedContext
     train_loader: DataLoader
     val_loader: DataLoader
     objective: Objective
     state: TrainState
-    epochs: int
-    description: dict[str, Any]
-    config: Config
+    preprocessing: Preprocessing
     changes: dict[str, list[Any]] = field(default_factory=dict)  # since the checkpoint that the run continues from
+
+    @property
+    def epochs(self) -> int:
+        """Length of the run."""
+        return self.config.schedule.total_epochs
+
+    @property
+    def description(self) -> ModelDescription:
+        """What its checkpoints say of the model."""
+        return describe_model(self.config.model, self.objective.num_classes, self.preprocessing)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,67 +84,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def prepare(config: Config, folder: Path, distributed: DistributedContext) -> TrainingRun:
-    """Build data, model, optimizer and objective.
+    """Build data, model, objective and optimizer, in the order in which they depend on each other.
 
     Raises:
         UserError: something in the configuration, the data or the machine is wrong.
     """
-    choose_algorithms(config.training)
-    seed_generators(config.training.seed)
-    batches = plan_batches(config.training.batch_size, config.training.micro_batch_size, distributed.world_size)
-    train_set, val_set = open_splits(config, batches, distributed)
-    num_classes = count_classes(train_set, val_set, config.model.num_classes)
-    model = make_model(config.model, num_classes)
-    image = preprocessing(config.data, model)
-    check_input_size(model, image["input_size"])
+    training = config.training
+    choose_algorithms(training)
+    seed_generators(training.seed)
+    batches = plan_batches(training.batch_size, training.micro_batch_size, distributed.world_size)
+    splits = open_splits(config, batches.per_process, distributed)
+    model = make_model(config.model, splits.num_classes)
+    preprocessing = choose_preprocessing(config.data, model)
     train_loader = training_loader(
-        train_set, config.data, config.augmentation, image, batches, distributed, config.training.seed
+        splits.train, config.data, config.augmentation, preprocessing, batches, distributed, training.seed
     )
-    objective = Objective(
-        loss=make_loss(config.augmentation),
-        mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
-        penalty=make_penalty(config.optimizer, model),
-        precision=Precision(distributed.device, config.training.precision, config.training.channels_last),
-        accumulation=batches.accumulation,
-        clip_grad=config.optimizer.clip_grad,
-        clip_mode=config.optimizer.clip_mode,
-        num_classes=num_classes,
-        seed=config.training.seed,
-    )
-    state, epochs = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
-    return TrainingRun(
-        folder=folder,
-        distributed=distributed,
-        train_loader=train_loader,
-        val_loader=evaluation_loader(val_set, config.data, image, distributed),
-        objective=objective,
-        state=state,
-        epochs=epochs,
-        description=describe_model(config.model, num_classes, image),
-        config=config,
-    )
-
-
-def open_splits(config: Config, batches: BatchPlan, distributed: DistributedContext) -> tuple[Any, Any]:
-    """The training and the validation split; the first process downloads them before the others look."""
-    open_split = partial(open_dataset, config.data, batch_size=batches.per_process, seed=config.training.seed)
-    with distributed.main_process_first():
-        return (
-            open_split(config.data.train_split, is_training=True),
-            open_split(config.data.val_split, is_training=False),
-        )
+    val_loader = evaluation_loader(splits.val, config.data, preprocessing, distributed)
+    objective = make_objective(config, model, splits.num_classes, batches, distributed)
+    state = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
+    return TrainingRun(config, folder, distributed, train_loader, val_loader, objective, state, preprocessing)
 
 
 def make_state(
     config: Config, model: nn.Module, objective: Objective, distributed: DistributedContext, updates_per_epoch: int
-) -> tuple[TrainState, int]:
-    """Model on its device, averaged weights, optimizer and schedule; and the number of epochs."""
+) -> TrainState:
+    """Bring the model to its device, and build its averaged weights, optimizer and schedule."""
     training, device = config.training, distributed.device
     model.to(device=device, memory_format=objective.precision.memory_format)
     if training.gradient_checkpointing:
         model.set_grad_checkpointing()
     optimizer = make_optimizer(config.optimizer, model)
-    scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
+    scheduler = make_scheduler(config.schedule, optimizer, updates_per_epoch)
     ema = None if training.ema_decay is None else ModelEmaV3(model, decay=training.ema_decay)
     if training.compile:
         model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
@@ -152,7 +122,7 @@ def make_state(
     if distributed.world_size > 1:
         ddp_model = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
-    return TrainState(model, ddp_model, ema, optimizer, scheduler, scaler), epochs
+    return TrainState(model, ddp_model, ema, optimizer, scheduler, scaler)
 
 
 def resume(run: TrainingRun, checkpoint: Path) -> None:
@@ -203,8 +173,8 @@ def fit(run: TrainingRun) -> None:
             print(f"finished already, after {state.epoch} epochs: {outcome(run)}")
         return
     if distributed.is_main:
-        input_size = tuple(run.description["preprocessing"]["input_size"])
-        write_run_facts(run.folder, run.config, distributed, describe_size(state.model, input_size))
+        size = describe_size(state.model, run.preprocessing.input_size)
+        write_run_facts(run.folder, run.config, distributed, size)
     updates_per_epoch = len(run.train_loader) // run.objective.accumulation
     metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
     if state.epoch > 0:
@@ -280,7 +250,8 @@ def save(run: TrainingRun, row: dict[str, Any]) -> None:
     state.best_top1 = max(top1, state.best_top1)
     if not run.distributed.is_main:
         return
-    content = {"description": run.description, "config": run.config.model_dump(), "metrics": row, **state.content()}
+    facts = {"description": run.description.to_dict(), "config": run.config.model_dump(), "metrics": row}
+    content = facts | state.content()
     if is_best:  # first: a run cut off in between repeats the epoch, and finds it the best again
         save_checkpoint(run.folder / BEST, content)
     save_checkpoint(run.folder / LAST, content)

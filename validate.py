@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
+from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from evaluation.imagenet import add_real_labels, class_indices
@@ -25,20 +26,20 @@ from evaluation.model_specs import ModelSpec, list_model_specs
 from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
-from training.data import class_names, evaluation_loader, open_dataset, preprocessing
+from training.data import class_names, open_dataset
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
-from training.model import check_input_size
+from training.loaders import evaluation_loader
+from training.model import choose_preprocessing
 from training.precision import Precision
 
-IMAGE_KEYS = {"image_size", "crop_pct", "interpolation", "mean", "std"}
 FLAGS = {
     "data.dir": "--data-dir",
     "data.dataset": "--dataset",
     "data.val_split": "--split",
     "data.image_size": "--image-size",
     "data.crop_pct": "--crop-pct",
-    "data.interpolation": "--interpolation",
+    "data.resize_interpolation": "--resize-interpolation",
     "data.mean": "--mean",
     "data.std": "--std",
     "data.num_workers": "--workers",
@@ -112,7 +113,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
     parser.add_argument("--crop-pct", type=float, metavar="FRACTION")
-    parser.add_argument("--interpolation", choices=["bilinear", "bicubic", "nearest"])
+    parser.add_argument("--resize-interpolation", choices=["bilinear", "bicubic", "nearest"])
     parser.add_argument("--mean", type=float, nargs=3)
     parser.add_argument("--std", type=float, nargs=3)
     parser.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
@@ -185,7 +186,7 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
             val_split=options.split or ("val" if has_val or options.dataset else "."),
             image_size=options.image_size,
             crop_pct=options.crop_pct,
-            interpolation=options.interpolation,
+            resize_interpolation=options.resize_interpolation,
             mean=options.mean,
             std=options.std,
             num_workers=options.workers,
@@ -200,21 +201,21 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
 
 
 @dataclass(frozen=True)
-class Task:
+class LoadedModel:
     """A model that fits the images.
 
     Attributes:
         name, weights: What the model is, and where its weights are from.
         model: With its weights.
-        image: How images are prepared for it, see ``training.data.preprocessing``.
-        outputs: See ``evaluation.imagenet.class_indices``.
+        preprocessing: How images are prepared for it.
+        class_indices: See ``evaluation.imagenet.class_indices``.
     """
 
     name: str
     weights: str
     model: nn.Module
-    image: dict[str, Any]
-    outputs: list[int] | None
+    preprocessing: Preprocessing
+    class_indices: list[int] | None
 
 
 def evaluate_all(
@@ -228,61 +229,58 @@ def evaluate_all(
     results: list[Metrics] = []
     failures = []
     for spec in specs:
-        task, reason = None, "another process cannot load it"
+        loaded, reason = None, "another process cannot load it"
         try:
             with keys_as_flags():
-                task = prepare(spec, images, use_ema=options.ema, **constructor_options)
+                loaded = prepare(spec, images, use_ema=options.ema, **constructor_options)
         except UserError as error:
             if len(specs) == 1:
                 raise error.replace(on_every_rank=True) from error
             reason = str(error)
-        if distributed.any(task is None):
+        if distributed.any(loaded is None):
             failures.append(reason if str(spec) in reason else f"{spec}: {reason}")
             continue
-        assert task is not None
-        results.append(score(task, images, options, distributed))
+        assert loaded is not None
+        results.append(score(loaded, images, options, distributed))
         if distributed.is_main:
             for path in options.results:
                 write_results(path, results)
     return results, failures
 
 
-def prepare(spec: ModelSpec, images: Images, use_ema: bool, **constructor_options: Any) -> Task:
-    """Load a model and see whether it fits the images. DistributedContext do not wait for each other here.
+def prepare(spec: ModelSpec, images: Images, use_ema: bool, **constructor_options: Any) -> LoadedModel:
+    """Load a model and see whether it fits the images; processes do not wait for each other here.
+
+    The command line's preprocessing comes first, then that of the file, then the model's own.
 
     Raises:
         UserError: it cannot be loaded, or does not fit.
     """
-    name, model, described = spec.load(use_ema, **constructor_options)
-    image = preprocessing(images.data, model, use_test_size=True)
-    # The command line comes first, then the file, then the model's own description.
-    given = {key for key, value in images.data.model_dump(include=IMAGE_KEYS).items() if value is not None}
-    given |= {"input_size"} if "image_size" in given else set()
-    image |= {key: value for key, value in described.items() if key not in given}
-    check_input_size(model, tuple(image["input_size"]))
-    return Task(name, spec.weights, model, image, class_indices(images.classes, model))
+    model, description = spec.load(use_ema, **constructor_options)
+    preprocessing = choose_preprocessing(images.data, model, description.preprocessing, use_test_size=True)
+    return LoadedModel(description.name, spec.weights, model, preprocessing, class_indices(images.classes, model))
 
 
-def score(task: Task, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Metrics:
+def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Metrics:
     """Evaluate: scores, size and cost, by name.
 
     Raises:
         UserError: an image cannot be read.
     """
     precision = Precision(distributed.device, options.precision, options.channels_last)
-    model = task.model.to(device=distributed.device, memory_format=precision.memory_format)
-    loader = evaluation_loader(images.dataset, images.data, task.image, distributed)
+    model = loaded.model.to(device=distributed.device, memory_format=precision.memory_format)
+    loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, distributed)
     show_progress = distributed.is_main and sys.stderr.isatty()
-    scores = evaluate(model, loader, distributed, precision, outputs=task.outputs, show_progress=show_progress)
+    scores = evaluate(model, loader, distributed, precision, outputs=loaded.class_indices, show_progress=show_progress)
     return {
-        "model": task.name,
-        "weights": task.weights,
+        "model": loaded.name,
+        "weights": loaded.weights,
         "data": str(Path(images.data.dir) / images.data.val_split),
-        "num_classes": len(task.outputs or range(model.num_classes)),
-        "image_size": task.image["input_size"][-1],
+        "num_classes": len(loaded.class_indices or range(model.num_classes)),
+        "image_size": loaded.preprocessing.input_size[-1],
         **{name: value for name, value in asdict(scores).items() if value is not None},
         "multiply_adds": None,  # where an operator cannot be counted
-        **describe_size(model, task.image["input_size"]),
+        **describe_size(model, loaded.preprocessing.input_size),
     }
 
 

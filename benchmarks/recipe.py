@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from benchmarks.environment import describe_environment
 from benchmarks.reference import VERSIONS, axis_order, reference
+from models.building import create_model
 from training.config import Config
 from training.config_file import load_config
 from training.distributed import DistributedContext
-from training.loop import Objective, TrainState, train_epoch
-from training.model import create_model
-from training.optimization import make_optimizer, make_penalty, make_scheduler
+from training.loop import TrainState, train_epoch
+from training.objective import Objective, make_penalty
+from training.optimization import make_optimizer, make_scheduler
 from training.precision import Precision
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "imagenet"
@@ -108,7 +109,7 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     """As train.py: one update an epoch."""
     device = torch.device("cpu")
     optimizer = make_optimizer(config.optimizer, model)
-    scheduler, _ = make_scheduler(config.schedule, optimizer, updates_per_epoch=1)
+    scheduler = make_scheduler(config.schedule, optimizer, updates_per_epoch=1)
     objective = Objective(
         loss=nn.CrossEntropyLoss(label_smoothing=config.augmentation.label_smoothing),
         mixup=None,

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from benchmarks.environment import describe_environment
 from benchmarks.reference import VERSIONS, reference
-from models.released.layout import UpstreamCheckpoint, recognise, released_names
-from models.released.loading import load_released
+from dcls.checkpoints.reading import read_weights
+from models.loading import load_weights
+from models.released.upstream import UpstreamCheckpoint, recognise, released_names
 
 IMAGE = (2, 3, 64, 64)
 SPECTROGRAM = (2, 1, 128, 129)
@@ -42,7 +43,7 @@ def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
     missing = [name for name in missing if not name.endswith((".positions", ".sigma"))]
     with tempfile.TemporaryDirectory() as folder:
         torch.save({"model": state}, Path(folder) / "released.pth")
-        load_released(ours, Path(folder) / "released.pth")
+        load_weights(ours, read_weights(Path(folder) / "released.pth"), "released.pth")
     theirs = with_reference_layers(layout, ours, state, names)
     x = torch.randn(SPECTROGRAM if layout.is_audio else IMAGE)
     logits, reference_logits = ours(x), theirs(x)

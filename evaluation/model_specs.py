@@ -8,8 +8,10 @@ from typing import Any
 import timm
 from torch import nn
 
+from dcls.checkpoints.description import ModelDescription
 from dcls.errors import UserError
-from training.model import create_model, load_model
+from models.building import create_model
+from models.loading import load_model
 from training.run_folder import LAST, WEIGHTS
 
 _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
@@ -37,8 +39,8 @@ class ModelSpec:
     def __str__(self) -> str:
         return str(self.checkpoint or self.model)
 
-    def load(self, use_ema: bool, **options: Any) -> tuple[str, nn.Module, dict[str, Any]]:
-        """Name and model, and the preprocessing that its checkpoint names (empty for the model's own).
+    def load(self, use_ema: bool, **options: Any) -> tuple[nn.Module, ModelDescription]:
+        """Build the model with its weights; the description is the checkpoint's, as far as it has one.
 
         Args:
             use_ema: Take averaged weights if the file has them.
@@ -49,9 +51,8 @@ class ModelSpec:
         """
         if self.checkpoint is None:
             assert self.model is not None
-            return self.model, create_model(self.model, pretrained=self.pretrained, **options), {}
-        model, known = load_model(self.checkpoint, self.model, use_ema=use_ema, **options)
-        return known["name"], model, known.get("preprocessing", {})
+            return create_model(self.model, pretrained=self.pretrained, **options), ModelDescription(self.model)
+        return load_model(self.checkpoint, self.model, use_ema=use_ema, **options)
 
 
 def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[ModelSpec]:

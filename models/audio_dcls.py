@@ -6,10 +6,10 @@ from timm.layers import trunc_normal_
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-from models.convnext_dcls import CONVNEXT_TINY, ConvNeXtDcls
-from models.fastvit_dcls import FASTVIT_SA24, FastVitDcls
-from models.metaformer_dcls import CONVFORMER_S18, MetaFormerDcls
-from models.registration import build, describe
+from .convnext_dcls import CONVNEXT_TINY, ConvNeXtDcls
+from .fastvit_dcls import FASTVIT_SA24, FastVitDcls
+from .metaformer_dcls import CONVFORMER_S18, MetaFormerDcls
+from .registration import build, describe
 
 PATCH = (2, 16)  # mel bands, frames
 AUDIOSET_CLASSES = 527

@@ -5,8 +5,8 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
-from models.registration import build, describe, imagenet_cfg
-from models.stages import DclsInStages
+from .registration import build, describe, imagenet_cfg
+from .stages import DclsInStages
 
 
 class ConvNeXtDcls(DclsInStages, ConvNeXt):

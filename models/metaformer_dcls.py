@@ -12,8 +12,8 @@ from timm.models.metaformer import (
     SepConv,
 )
 
-from models.registration import build, describe, imagenet_cfg
-from models.stages import DclsInStages
+from .registration import build, describe, imagenet_cfg
+from .stages import DclsInStages
 
 
 class MetaFormerDcls(DclsInStages, MetaFormer):

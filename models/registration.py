@@ -6,10 +6,11 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg, build_model_with_cfg
 from torch import nn
 
-from models.released.download import fetch
-from models.released.layout import to_model
-from models.released.reading import read_released
-from models.released.releases import release_of
+from dcls.checkpoints.reading import read_weights
+
+from .released.download import fetch
+from .released.releases import release_of
+from .released.upstream import to_model
 
 RELEASED = "released"
 """Tag of the weights that the authors released."""
@@ -52,13 +53,13 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
         **kwargs: Arguments of the model's constructor and of timm.
 
     Raises:
-        ValueError: the released file cannot be downloaded or read.
+        UserError: the released file cannot be downloaded or read.
     """
     kwargs.setdefault("feature_cfg", dict(out_indices=(0, 1, 2, 3), flatten_sequential=True))
     release, overlay = release_of(variant), kwargs.get("pretrained_cfg_overlay") or {}
     is_elsewhere = isinstance(kwargs.get("pretrained_cfg"), dict | PretrainedCfg) or not _SOURCES.isdisjoint(overlay)
     if pretrained and release is not None and not is_elsewhere:
-        weights = read_released(fetch(release, kwargs.get("cache_dir")))
+        weights = read_weights(fetch(release, kwargs.get("cache_dir")))
         kwargs["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
     model = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_model, **kwargs)
     model.pretrained_cfg.pop("state_dict", None)  # or every copy of the model would carry the file's weights

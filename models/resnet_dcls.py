@@ -5,8 +5,8 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import Bottleneck, ResNet
 
-from models.registration import build, describe, imagenet_cfg
-from models.stages import DclsEverywhere
+from .registration import build, describe, imagenet_cfg
+from .stages import DclsEverywhere
 
 
 class ResNetDcls(DclsEverywhere, ResNet):

@@ -9,15 +9,14 @@ validate.py and train.py (model.initial_checkpoint) take.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from timm.data import resolve_model_data_config
-
 from evaluation.markdown import markdown_table
+from models.loading import load_model, own_preprocessing
 from models.released import RELEASES
 from training.checkpoint import save_weights
 from training.cli import cli_errors
-from training.model import load_model
 
 
 def main() -> None:
@@ -51,11 +50,11 @@ def convert(source: Path, target: Path) -> str:
     Raises:
         UserError: the file cannot be read, or its layout is unknown.
     """
-    model, known = load_model(source)
-    known.setdefault("preprocessing", resolve_model_data_config(model))
-    save_weights(target, model, known)
-    options = ", ".join(f"{key} {value}" for key, value in known["options"].items())
-    return f"{source}: {known['name']}, {known['num_classes']} classes, {options}\nwritten: {target}"
+    model, description = load_model(source)
+    preprocessing = description.preprocessing or own_preprocessing(model)
+    save_weights(target, model, replace(description, preprocessing=preprocessing))
+    options = ", ".join(f"{key} {value}" for key, value in description.options.items())
+    return f"{source}: {description.name}, {description.num_classes} classes, {options}\nwritten: {target}"
 
 
 if __name__ == "__main__":

@@ -11,19 +11,18 @@ and onnxscript.
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
-from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
 from torch import nn
 
 import dcls
+from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
+from models.loading import load_model, own_preprocessing
 from models.released.releases import release_of
 from training.cli import cli_errors
 from training.flops import count_multiply_adds, count_parameters
-from training.model import load_model
 
 CITATION = """@article{hassani2023beyond,
   title   = {Dilated Convolution with Learnable Spacings: beyond bilinear interpolation},
@@ -51,12 +50,11 @@ def main() -> None:
             raise UserError("needs onnx and onnxscript", "pip install -e '.[export]'", key="--onnx")
         for path in filter(None, (options.onnx, options.program)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        model, known = load_model(options.checkpoint)
-        known.setdefault("preprocessing", resolve_model_data_config(model))
-        input_size = tuple(known["preprocessing"]["input_size"])
+        model, description = load_model(options.checkpoint)
+        preprocessing = description.preprocessing or own_preprocessing(model)
         if options.hub:
-            export_hub(model, known, options.hub, options.license)
-        images = torch.zeros(2, *input_size)
+            export_hub(model, description, preprocessing, options.hub, options.license)
+        images = torch.zeros(2, *preprocessing.input_size)
         folded = dcls.reparameterize(model, images) if dcls.position_owners(model) else model
         if options.program:
             torch.export.save(program_of(folded, images), options.program)
@@ -72,24 +70,29 @@ def program_of(model: nn.Module, images: torch.Tensor) -> torch.export.ExportedP
     return torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def export_hub(model: nn.Module, known: dict[str, Any], folder: Path, licence: str) -> None:
-    """config.json, model.safetensors and README.md."""
-    options = {key: value for key, value in known["options"].items() if value is not None}
-    save_for_hf(model, str(folder), model_args=options, data_config=known["preprocessing"], safe_serialization=True)
-    (folder / "README.md").write_text(model_card(model, known, folder.name, licence), encoding="utf-8")
+def export_hub(
+    model: nn.Module, description: ModelDescription, preprocessing: Preprocessing, folder: Path, licence: str
+) -> None:
+    """Write config.json, model.safetensors and README.md."""
+    options = {key: value for key, value in description.options.items() if value is not None}
+    data_config = preprocessing.to_dict()
+    save_for_hf(model, str(folder), model_args=options, data_config=data_config, safe_serialization=True)
+    card = model_card(model, description, preprocessing.input_size, folder.name, licence)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def model_card(model: nn.Module, known: dict[str, Any], title: str, licence: str) -> str:
-    """What the Hub shows: what it is, its numbers, how it is used, licence and citation."""
-    input_size = tuple(known["preprocessing"]["input_size"])
-    release = release_of(known["name"])
+def model_card(
+    model: nn.Module, description: ModelDescription, input_size: tuple[int, int, int], title: str, licence: str
+) -> str:
+    """Return what the Hub shows: what it is, its numbers, how it is used, licence and citation."""
+    release = release_of(description.name)
     lines = [
         "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {licence}", "tags: [dcls, timm]",
         "---", f"# {title}", "",
-        f"`{known['name']}`, a model with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
+        f"`{description.name}`, a model with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
         f"- Parameters: {count_parameters(model):,}",
         f"- Multiply-adds: {count_multiply_adds(model, input_size) / 1e9:.3g} G at {input_size[-1]} pixels",
-        f"- Classes: {known['num_classes']}",
+        f"- Classes: {description.num_classes}",
     ]  # fmt: skip
     if release is not None:
         lines.append(

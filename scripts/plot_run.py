@@ -14,9 +14,9 @@ import matplotlib
 
 import dcls
 from dcls.errors import UserError
+from models.loading import load_model
 from training.cli import cli_errors
 from training.metrics import counted_weights
-from training.model import load_model
 from training.plot_kernels import plot_kernels
 from training.run_folder import BEST, METRICS
 

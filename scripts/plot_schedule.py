@@ -45,9 +45,9 @@ def learning_rates(file: Path, images: int, classes: int) -> dict[str, tuple[lis
     with torch.device("meta"):
         model = make_model(config.model, config.model.num_classes or classes)
     optimizer = make_optimizer(config.optimizer, model)
-    scheduler, epochs = make_scheduler(config.schedule, optimizer, updates_per_epoch)
+    scheduler = make_scheduler(config.schedule, optimizer, updates_per_epoch)
     curves: dict[str, tuple[list[float], list[float]]] = {g["name"]: ([], []) for g in optimizer.param_groups}
-    for update in range(epochs * updates_per_epoch):
+    for update in range(config.schedule.total_epochs * updates_per_epoch):
         for group in optimizer.param_groups:
             at, rates = curves[group["name"]]
             at.append(update / updates_per_epoch)

@@ -42,9 +42,22 @@ def test_packages_import_downwards_only(package) -> None:
 
 def test_the_layer_library_needs_torch_alone() -> None:
     for file in (REPOSITORY / "dcls").rglob("*.py"):
+        if file.parent.name == "checkpoints":
+            continue
         others = imported(file) - {"dcls", "torch"} - sys.stdlib_module_names
         # Triton comes with torch where there are GPUs for it, and is imported when its kernels are first called.
         assert others == ({"triton"} if file.name == "triton_kernels.py" else set()), file
+        assert not any(name.startswith("dcls.checkpoints") for name in imported_modules(file)), file
+
+
+def test_checkpoints_are_read_with_torch_and_safetensors_alone() -> None:
+    for file in (REPOSITORY / "dcls" / "checkpoints").glob("*.py"):
+        assert imported(file) - {"dcls", "torch", "safetensors"} - sys.stdlib_module_names == set(), file
+
+
+def test_models_are_relative_to_whatever_package_holds_them() -> None:
+    for file in (REPOSITORY / "models").rglob("*.py"):
+        assert "models" not in imported(file), file
 
 
 def test_triton_need_not_be_installed() -> None:
@@ -57,4 +70,4 @@ def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
     files = [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"]
     users = [file.name for file in files if "dcls" in imported_modules(file)]
     # Parameter groups, step hook and penalty; what is drawn and logged of learned kernels.
-    assert sorted(users) == ["optimization.py", "plot_kernels.py", "wandb_logger.py"]
+    assert sorted(users) == ["objective.py", "optimization.py", "plot_kernels.py", "wandb_logger.py"]

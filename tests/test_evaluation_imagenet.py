@@ -91,8 +91,8 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     real.filenames = names
     alone = DistributedContext(0, 1, torch.device("cpu"))
     images = validate.open_images(validate.parse_arguments(arguments), alone)
-    task = validate.prepare(ModelSpec("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
-    loader = validate.evaluation_loader(images.dataset, images.data, task.image, alone)
+    loaded = validate.prepare(ModelSpec("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
+    loader = validate.evaluation_loader(images.dataset, images.data, loaded.preprocessing, alone)
     with torch.no_grad():
         for batch, _ in loader:
             real.add_result(model(batch))

@@ -9,9 +9,12 @@ import torch
 from conftest import REPOSITORY
 from processes import run_script
 
+from dcls.checkpoints.description import Preprocessing
+from models.building import create_model
+from models.loading import load_model
 from training.checkpoint import save_weights
 from training.config import ModelConfig
-from training.model import create_model, describe_model, load_model
+from training.model import describe_model
 
 OPTIONS = {
     "convnext_tiny_dcls_gaussian": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
@@ -22,13 +25,13 @@ OPTIONS = {
 @pytest.fixture(params=OPTIONS)
 def checkpoint(request, tmp_path) -> Path:
     name, options = request.param, OPTIONS[request.param]
-    image = dict(input_size=(3, 64, 64), crop_pct=0.9, interpolation="bilinear", mean=(0.5,) * 3, std=(0.2,) * 3)
+    preprocessing = Preprocessing((3, 64, 64), "bilinear", mean=(0.5,) * 3, std=(0.2,) * 3, crop_pct=0.9)
     model = create_model(name, num_classes=5, **options)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     path = tmp_path / "small.safetensors"
     config = ModelConfig(name=name, options=options)
-    save_weights(path, model, describe_model(config, 5, {**image, "crop_mode": "center"}))
+    save_weights(path, model, describe_model(config, 5, preprocessing))
     return path
 
 

@@ -23,8 +23,9 @@ from torch import nn
 
 import dcls
 from benchmarks.reference import VERSIONS, reference
-from models.released import RELEASES, download, load_released, read_released, recognise, to_model
-from training.model import load_model
+from dcls.checkpoints import read_weights
+from models.loading import load_model, load_weights
+from models.released import RELEASES, download, recognise, to_model
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
@@ -51,9 +52,9 @@ def sample_files() -> list[Path]:
 @pytest.mark.parametrize("index", range(3))
 def test_samples_give_the_references_logits(index) -> None:
     file = sample_files()[index]
-    layout = recognise(read_released(file))
+    layout = recognise(read_weights(file))
     model = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
-    load_released(model, file)
+    load_weights(model, read_weights(file), file)
     expected = torch.load(file.parent / "io.pt", weights_only=True)
     with torch.no_grad():
         logits = model(expected["input"])
@@ -118,10 +119,10 @@ def test_a_resnet_with_unshared_positions_equals_the_reference(tmp_path) -> None
         {"state_dict": {k: torch.zeros_like(v) for k, v in state.items()}, "state_dict_ema": state},
         tmp_path / "r.pth.tar",
     )
-    layout = recognise(read_released(tmp_path / "r.pth.tar"))
+    layout = recognise(read_weights(tmp_path / "r.pth.tar"))
     assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear_unnormalized", (1, 1, 1, 1))
     ours = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
-    load_released(ours, tmp_path / "r.pth.tar")
+    load_weights(ours, read_weights(tmp_path / "r.pth.tar"), "r.pth.tar")
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         expected = theirs(x)
@@ -137,7 +138,7 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "args": Hostile()}, "hostile.pth.tar")
     with pytest.raises(ValueError, match=r"asks to run code .*system.*refused"):
-        read_released("hostile.pth.tar")
+        read_weights("hostile.pth.tar")
     assert not Path("harmed").exists()
 
 
@@ -145,7 +146,7 @@ def test_options_of_a_training_are_allowed(tmp_path) -> None:
     _, state = tiny_reference()
     options = argparse.Namespace(output=pathlib.PosixPath("/x"))
     torch.save({"state_dict": state, "args": options}, tmp_path / "file.pth.tar")
-    assert read_released(tmp_path / "file.pth.tar").keys() == state.keys()
+    assert read_weights(tmp_path / "file.pth.tar").keys() == state.keys()
 
 
 def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
@@ -153,36 +154,28 @@ def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
     torch.save({"model": state}, tmp_path / "whole.pth")
     (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:100_000])
     with pytest.raises(ValueError, match="is no checkpoint, or it is damaged.*download it again"):
-        read_released(tmp_path / "half.pth")
+        read_weights(tmp_path / "half.pth")
     with pytest.raises(ValueError, match="no checkpoint file"):
-        read_released(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
     save_file({"some.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="layout is unknown.*some.weight"):
-        recognise(read_released(tmp_path / "other.safetensors"))
+        recognise(read_weights(tmp_path / "other.safetensors"))
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match="holds no weights"):
-        read_released(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
 
 
-def test_another_model_or_interpolation_is_named(tmp_path) -> None:
+def test_another_model_or_interpolation_is_named() -> None:
     _, state = tiny_reference()
-    torch.save({"model": state}, tmp_path / "file.pth")
     narrow = dict(layers=(1, 1, 1, 1), num_classes=5)
     with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear_unnormalized; it does not fit a ConvNeXtDcls"):
-        load_released(timm.create_model("convnext_atto_dcls_gaussian"), tmp_path / "file.pth")
+        load_weights(timm.create_model("convnext_atto_dcls_gaussian"), state, "file.pth")
     with pytest.raises(ValueError, match="bilinear_unnormalized.*the model's interpolation is gaussian"):
-        load_released(
-            timm.create_model("resnet50_dcls_bilinear_unnormalized", interpolation="gaussian", **narrow),
-            tmp_path / "file.pth",
-        )
+        model = timm.create_model("resnet50_dcls_bilinear_unnormalized", interpolation="gaussian", **narrow)
+        load_weights(model, state, "file.pth")
     with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 missing, such as fc.bias"):
         model = timm.create_model("resnet50_dcls_bilinear_unnormalized", layers=(1, 1, 1, 1), num_classes=5)
-        load_released(model, saved_without(state, "fc.bias", tmp_path))
-
-
-def saved_without(state: dict, name: str, folder: Path) -> Path:
-    torch.save({"model": {k: v for k, v in state.items() if k != name}}, folder / "less.pth")
-    return folder / "less.pth"
+        load_weights(model, {name: value for name, value in state.items() if name != "fc.bias"}, "less.pth")
 
 
 def test_aliases_of_shared_positions_must_be_equal() -> None:
@@ -223,9 +216,9 @@ def test_a_file_is_loaded_without_a_name_and_converted(tmp_path) -> None:
     assert f"{released}: convnext_tiny_dcls_gaussian, 3 classes, kernel_count 26, depths [2, 1, 1, 1]" in result.stdout
     x = torch.randn(1, 3, 64, 64)
     for file in (released, converted):
-        model, known = load_model(file)
-        assert known["name"] == "convnext_tiny_dcls_gaussian" and torch.equal(model(x), source(x))
-    assert known["preprocessing"]["crop_pct"] == 0.875
+        model, description = load_model(file)
+        assert description.name == "convnext_tiny_dcls_gaussian" and torch.equal(model(x), source(x))
+    assert description.preprocessing.crop_pct == 0.875
     refused = run_script("scripts/convert_checkpoint.py", tmp_path / "absent.pth", converted)
     assert refused.returncode == 1 and refused.stderr.startswith("error: no checkpoint file")
 

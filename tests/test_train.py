@@ -23,9 +23,10 @@ from processes import run_script
 from safetensors.torch import load_file
 
 import train
+from dcls.checkpoints import read_weights
 from dcls.errors import UserError
 from training import wandb_logger
-from training.checkpoint import read_checkpoint, read_weights
+from training.checkpoint import read_checkpoint
 from training.cli import cli_errors
 from training.distributed import DistributedContext
 from training.run_folder import environment

@@ -5,86 +5,22 @@ import tarfile
 
 import numpy as np
 import pytest
-import timm
 import torch
 from conftest import REPOSITORY
-from timm.loss import SoftTargetCrossEntropy
 
+from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.config import AugmentationConfig, DataConfig
-from training.data import (
-    BatchPlan,
-    count_classes,
-    evaluation_loader,
-    make_loss,
-    make_mixup,
-    open_dataset,
-    plan_batches,
-    preprocessing,
-    training_loader,
-)
+from training.data import count_classes, open_dataset
 from training.distributed import DistributedContext
+from training.loaders import BatchPlan, evaluation_loader, training_loader
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
-IMAGE = dict(
-    input_size=(3, 32, 32), interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0, crop_mode="center"
-)
+PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)
 
 
 def opened(config: DataConfig, split: str = "train", is_training: bool = True):
     return open_dataset(config, split, is_training=is_training, batch_size=4, seed=0)
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        ((4096, 128, 8), (128, 4)),
-        ((4096, 128, 32), (128, 1)),
-        ((4096, 128, 1), (128, 32)),
-        ((4096, None, 1), (4096, 1)),
-        ((24, 5, 2), (4, 3)),
-    ],
-)
-def test_a_global_batch_is_divided_exactly(arguments, expected) -> None:
-    plan = plan_batches(*arguments)
-    assert (plan.per_process, plan.accumulation) == expected
-    assert plan.per_process * plan.accumulation * arguments[2] == plan.batch_size
-
-
-def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UserError, match="training.batch_size: 10 images cannot be divided over 3 processes"):
-        plan_batches(10, None, 3)
-    with pytest.raises(
-        UserError, match="training.batch_size: 127 images a process only divide into 127 batches of 1, far"
-    ):
-        plan_batches(254, 64, 2)
-
-
-def test_image_folder_with_the_whole_augmentation(image_folder) -> None:
-    data = DataConfig(dir=str(image_folder), num_workers=0)
-    train, val = opened(data), opened(data, "val", False)
-    assert count_classes(train, val, None) == 3
-    loader = training_loader(train, data, AugmentationConfig(), IMAGE, BatchPlan(12, 6, 2), ALONE, seed=0)
-    images, targets = next(iter(loader))
-    assert images.shape == (6, 3, 32, 32) and targets.dtype == torch.int64
-    assert len(loader) == 6
-    mixup = make_mixup(AugmentationConfig(), 3, 6)
-    _, soft = mixup(images, targets)
-    assert soft.shape == (6, 3)
-    torch.testing.assert_close(soft.sum(1), torch.ones(6))
-    assert sum(len(t) for _, t in evaluation_loader(val, data, IMAGE, ALONE)) == 15
-
-
-def test_loss_fits_the_targets() -> None:
-    logits, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    hard = AugmentationConfig(mixup=0, cutmix=0, label_smoothing=0.1)
-    smoothed = torch.nn.functional.one_hot(targets, 3) * 0.9 + 0.1 / 3
-    expected = SoftTargetCrossEntropy()(logits, smoothed)
-    torch.testing.assert_close(make_loss(hard)(logits, targets), expected)
-    assert isinstance(make_loss(AugmentationConfig()), SoftTargetCrossEntropy)
-    assert make_mixup(hard, 3, 5) is None
-    with pytest.raises(UserError, match="even batch per process, got 5"):
-        make_mixup(AugmentationConfig(), 3, 5)
 
 
 def test_missing_and_empty_folders_are_named(image_folder, tmp_path) -> None:
@@ -113,19 +49,6 @@ def test_wrong_numbers_of_classes_are_named(image_folder) -> None:
         count_classes(opened(data), opened(data, "val", False), None)
 
 
-def test_more_images_per_batch_than_images(image_folder) -> None:
-    data = DataConfig(dir=str(image_folder), num_workers=0)
-    with pytest.raises(UserError, match=r"training.batch_size: 64 is more than the 36 training images"):
-        training_loader(opened(data), data, AugmentationConfig(), IMAGE, BatchPlan(64, 64, 1), ALONE, seed=0)
-
-
-def test_preprocessing_is_the_models_unless_configured() -> None:
-    model = timm.create_model("convnext_atto")
-    assert preprocessing(DataConfig(dir="x"), model)["crop_pct"] == 0.875
-    image = preprocessing(DataConfig(dir="x", image_size=64, crop_pct=1.0, mean=[0.1, 0.2, 0.3]), model)
-    assert image["input_size"] == (3, 64, 64) and image["crop_pct"] == 1.0 and image["mean"] == (0.1, 0.2, 0.3)
-
-
 def test_unknown_data_sets_are_named(tmp_path) -> None:
     with pytest.raises(UserError, match=r"data.dataset: cannot open torch/cifar1000 .*cifar1000"):
         opened(DataConfig(dir=str(tmp_path), dataset="torch/cifar1000"))
@@ -138,7 +61,7 @@ def test_torchvision_data_set(tmp_path) -> None:
     data = DataConfig(dir=str(tmp_path), dataset="torch/fashion_mnist", num_workers=0)
     train, val = opened(data), opened(data, "val", False)
     assert (len(train), len(val), count_classes(train, val, None)) == (20, 10, 10)
-    loader = training_loader(train, data, AugmentationConfig(), IMAGE, BatchPlan(4, 4, 1), ALONE, seed=0)
+    loader = training_loader(train, data, AugmentationConfig(), PREPROCESSING, BatchPlan(4, 4, 1), ALONE, seed=0)
     assert next(iter(loader))[0].shape == (4, 3, 32, 32)
 
 
@@ -172,7 +95,7 @@ def test_hugging_face_data_set(tmp_path, monkeypatch) -> None:
     )
     train, val = opened(data), opened(data, "validation", False)
     assert (len(train), len(val), count_classes(train, val, None)) == (20, 10, 10)
-    images, targets = next(iter(evaluation_loader(val, data, IMAGE, ALONE)))
+    images, targets = next(iter(evaluation_loader(val, data, PREPROCESSING, ALONE)))
     assert images.shape == (10, 3, 32, 32) and sorted(targets.tolist()) == list(range(10))
 
 
@@ -185,7 +108,7 @@ def test_webdataset_shards(tmp_path) -> None:
     with pytest.raises(UserError, match="does not tell its number of classes"):
         count_classes(train, val, None)
     assert count_classes(train, val, 10) == 10
-    loader = training_loader(train, data, AugmentationConfig(), IMAGE, BatchPlan(8, 4, 2), ALONE, seed=0)
+    loader = training_loader(train, data, AugmentationConfig(), PREPROCESSING, BatchPlan(8, 4, 2), ALONE, seed=0)
     images, targets = next(iter(loader))
     assert images.shape == (4, 3, 32, 32) and targets.max() < 10
     expected = sorted(label for label in range(10) for _ in range(2))
@@ -194,7 +117,7 @@ def test_webdataset_shards(tmp_path) -> None:
         seen = []
         for rank in range(world_size):
             distributed = DistributedContext(rank, world_size, torch.device("cpu"))
-            loader = evaluation_loader(opened(data, "val", False), data, IMAGE, distributed)
+            loader = evaluation_loader(opened(data, "val", False), data, PREPROCESSING, distributed)
             assert len(loader.dataset) == 20
             seen += [t for _, ts in loader for t in ts.tolist()]
         assert sorted(seen) == expected, (world_size, num_workers)

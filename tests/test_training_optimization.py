@@ -45,8 +45,8 @@ def test_layer_decay_and_position_scale_multiply(model) -> None:
 def test_per_update_schedule_follows_its_formula_in_every_group(model, name) -> None:
     optimizer = make_optimizer(OptimizerConfig(name=name), model)
     schedule = ScheduleConfig(epochs=8, warmup_epochs=2, min_lr=1e-5)
-    scheduler, epochs = make_scheduler(schedule, optimizer, updates_per_epoch=5)
-    assert epochs == 10
+    scheduler = make_scheduler(schedule, optimizer, updates_per_epoch=5)
+    assert schedule.total_epochs == 10
     for update in range(50):
         if update < 10:
             expected = 4e-3 * update / 10
@@ -69,9 +69,9 @@ def test_per_epoch_schedule_with_cooldown(model) -> None:
         cooldown_epochs=3,
         per_update=False,
     )
-    scheduler, epochs = make_scheduler(schedule, optimizer, updates_per_epoch=5)
-    assert epochs == 13
-    for epoch in range(epochs):
+    scheduler = make_scheduler(schedule, optimizer, updates_per_epoch=5)
+    assert schedule.total_epochs == 13
+    for epoch in range(13):
         if epoch < 2:
             expected = 1e-6 + (4e-3 - 1e-6) * epoch / 2
         else:
@@ -95,3 +95,15 @@ def test_clamping_is_an_option(model) -> None:
 def test_unknown_optimizers_are_named(model) -> None:
     with pytest.raises(UserError, match="optimizer.name: timm knows no 'adamz', but .*adam"):
         make_optimizer(OptimizerConfig(name="adamz"), model)
+
+
+@pytest.mark.parametrize("name", ["cosine", "tanh", "step", "multistep", "poly", "constant"])
+@pytest.mark.parametrize("per_update", [True, False])
+@pytest.mark.parametrize("warmup_prefix", [True, False])
+def test_the_configuration_knows_the_length_of_every_schedule(model, name, per_update, warmup_prefix) -> None:
+    schedule = ScheduleConfig(
+        name=name, epochs=8, warmup_epochs=2, cooldown_epochs=3, warmup_prefix=warmup_prefix, per_update=per_update
+    )
+    make_scheduler(schedule, make_optimizer(OptimizerConfig(), model), updates_per_epoch=5)  # compares it with timm's
+    cooldown = 3 if name in ("cosine", "tanh", "poly") else 0
+    assert schedule.total_epochs == 8 + (2 if warmup_prefix else 0) + cooldown

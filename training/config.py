@@ -16,8 +16,6 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
-Interpolation = Literal["bilinear", "bicubic", "nearest", "random"]
-
 
 DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 
@@ -73,7 +71,7 @@ class DataConfig(Section):
     """Side of the square input in pixels; by default the model's."""
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
     """Evaluation: side of the centre crop over the resized image's shorter side; by default the model's."""
-    interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
+    resize_interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
     """Evaluation: how images are resized; by default the model's."""
     mean: Channels | None = None
     """Mean of the three channels, of values in [0, 1]; by default the model's."""
@@ -103,7 +101,7 @@ class AugmentationConfig(Section):
     """Smallest and largest area of the random crop, over that of the image."""
     crop_ratio: Range = [0.75, 4 / 3]
     """Smallest and largest aspect ratio of the random crop."""
-    interpolation: Interpolation = "bicubic"
+    crop_interpolation: Literal["bilinear", "bicubic", "nearest", "random"] = "bicubic"
     """How the crop is resized."""
     horizontal_flip: Fraction = 0.5
     """Probability of a mirror image."""
@@ -200,7 +198,7 @@ class ScheduleConfig(Section):
     min_lr: NonNegative = 1e-6
     """Learning rate at the end."""
     cooldown_epochs: Annotated[int, Field(ge=0)] = 0
-    """Epochs at min_lr after the end."""
+    """Epochs at min_lr after the end of cosine, tanh and poly."""
     per_update: bool = True
     """Change the learning rate at every update, or only at every epoch."""
     decay_epochs: Positive = 90
@@ -222,8 +220,10 @@ class ScheduleConfig(Section):
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of training, warm-up and cooldown included."""
-        return self.epochs + (self.warmup_epochs if self.warmup_prefix else 0) + self.cooldown_epochs
+        """Epochs of training, warm-up and cool-down included."""
+        warmup = self.warmup_epochs if self.warmup_prefix else 0
+        cooldown = self.cooldown_epochs if self.name in ("cosine", "tanh", "poly") else 0
+        return self.epochs + warmup + cooldown
 
 
 class TrainingConfig(Section):

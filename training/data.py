@@ -1,60 +1,48 @@
-"""From the sections ``data`` and ``augmentation`` to loaders, mixing and the loss that fits them."""
+"""From the section ``data`` to the two splits and their classes."""
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from timm.data import Mixup, create_dataset, create_transform, resolve_data_config
+from timm.data import create_dataset
 from timm.data.readers.img_extensions import get_img_extensions
-from timm.loss import SoftTargetCrossEntropy
-from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from dcls.errors import UserError
-from training.config import AugmentationConfig, DataConfig
-from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
+from training.config import Config, DataConfig
 from training.distributed import DistributedContext
-from training.seeding import derive_seed
 
 
 @dataclass(frozen=True)
-class BatchPlan:
-    """How a global batch is divided: batch_size = per_process * accumulation * world size."""
+class Splits:
+    """The data set; images are not transformed yet.
 
-    batch_size: int
-    per_process: int
-    accumulation: int
+    Attributes:
+        train, val: timm's data sets.
+        num_classes: Number of outputs that a model for them has.
+    """
+
+    train: Any
+    val: Any
+    num_classes: int
 
 
-def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) -> BatchPlan:
-    """Divide a global batch over processes, accumulating as few steps as ``max_per_process`` allows.
+def open_splits(config: Config, batch_size: int, distributed: DistributedContext) -> Splits:
+    """Open both splits; the main process downloads them before the others look.
+
+    Args:
+        batch_size: Images of one process in a batch, by which timm's iterable data sets count.
 
     Raises:
-        UserError: it does not divide evenly, or only into tiny batches.
+        UserError: see ``open_dataset`` and ``count_classes``.
     """
-    if batch_size % world_size:
-        raise UserError(
-            f"{batch_size} images cannot be divided over {world_size} processes",
-            f"use a multiple of {world_size}",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    share = batch_size // world_size
-    accumulation = -(-share // (max_per_process or share))
-    while share % accumulation:
-        accumulation += 1
-    if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
-        raise UserError(
-            f"{share} images a process only divide into {accumulation} batches of {share // accumulation}, far below "
-            f"training.micro_batch_size, {max_per_process}",
-            "use a batch_size with more divisors",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    return BatchPlan(batch_size, share // accumulation, accumulation)
+    open_split = partial(open_dataset, config.data, batch_size=batch_size, seed=config.training.seed)
+    with distributed.main_process_first():
+        train = open_split(config.data.train_split, is_training=True)
+        val = open_split(config.data.val_split, is_training=False)
+    return Splits(train, val, count_classes(train, val, config.model.num_classes))
 
 
 def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_size: int, seed: int) -> Any:
@@ -172,170 +160,3 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
             on_every_rank=True,
         )
     return requested if requested is not None else len(names or [])
-
-
-def preprocessing(config: DataConfig, model: nn.Module, *, use_test_size: bool = False) -> dict[str, Any]:
-    """Input size, crop, interpolation, mean and std: as configured, else as the model's own configuration.
-
-    Args:
-        use_test_size: Prefer the size and crop that timm evaluates the model's pretrained weights with, where they
-            differ from those of its training.
-    """
-    wanted = dict(
-        img_size=config.image_size,
-        crop_pct=config.crop_pct,
-        interpolation=config.interpolation,
-        mean=config.mean,
-        std=config.std,
-    )
-    return resolve_data_config(
-        {k: v for k, v in wanted.items() if v is not None}, model=model, use_test_size=use_test_size
-    )
-
-
-def training_loader(
-    dataset: Any,
-    data: DataConfig,
-    augmentation: AugmentationConfig,
-    image: dict[str, Any],
-    batches: BatchPlan,
-    distributed: DistributedContext,
-    seed: int,
-) -> DataLoader:
-    """Shuffled, augmented batches of this process; iterable data sets (wds/...) shuffle and share by themselves.
-
-    Args:
-        dataset: From ``open_dataset``.
-        image: From ``preprocessing``.
-        batches: From ``plan_batches``.
-
-    Raises:
-        UserError: there are fewer images than one global batch.
-    """
-    if len(dataset) < batches.batch_size // (distributed.world_size if isinstance(dataset, IterableDataset) else 1):
-        raise UserError(
-            f"{batches.batch_size} is more than the {len(dataset)} training images",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    transform = training_transform(augmentation, image)
-    order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
-    return _loader(dataset, transform, order, batches.per_process, data.num_workers, distributed, seed, drop_last=True)
-
-
-def training_transform(augmentation: AugmentationConfig, image: dict[str, Any]) -> Any:
-    """timm's random crop, flips, colours, policy and erasing.
-
-    Raises:
-        UserError: timm does not know the policy.
-    """
-    try:
-        return create_transform(
-            image["input_size"],
-            is_training=True,
-            scale=tuple(augmentation.crop_scale),
-            ratio=tuple(augmentation.crop_ratio),
-            hflip=augmentation.horizontal_flip,
-            vflip=augmentation.vertical_flip,
-            color_jitter=augmentation.color_jitter,
-            auto_augment=augmentation.auto_augment,
-            interpolation=augmentation.interpolation,
-            mean=image["mean"],
-            std=image["std"],
-            re_prob=augmentation.random_erasing,
-            re_mode=augmentation.random_erasing_mode,
-            re_count=augmentation.random_erasing_count,
-        )
-    except (AssertionError, ValueError) as error:
-        raise UserError(
-            f"timm does not understand {augmentation.auto_augment!r} ({error})",
-            "a policy looks like rand-m9-mstd0.5-inc1",
-            key="augmentation.auto_augment",
-            on_every_rank=True,
-        ) from error
-
-
-def evaluation_loader(
-    dataset: Any, data: DataConfig, image: dict[str, Any], distributed: DistributedContext
-) -> DataLoader:
-    """Batches of this process's share of the images, in which every image stands exactly once."""
-    transform = create_transform(
-        image["input_size"],
-        interpolation=image["interpolation"],
-        mean=image["mean"],
-        std=image["std"],
-        crop_pct=image["crop_pct"],
-        crop_mode=image["crop_mode"],
-    )
-    if isinstance(dataset, IterableDataset):
-        dataset = IterableShare(dataset, distributed.rank, distributed.world_size)
-    order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
-    return _loader(
-        dataset, transform, order, data.val_batch_size, data.num_workers, distributed, seed=0, drop_last=False
-    )
-
-
-def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: int) -> Mixup | None:
-    """Mixup and CutMix of whole batches, or None when both are off.
-
-    Raises:
-        UserError: the batch of a process is odd, so that its images have no partners.
-    """
-    if not augmentation.mixes:
-        return None
-    if per_process % 2:
-        raise UserError(
-            f"mixup and cutmix need an even batch per process, got {per_process}",
-            "change training.batch_size or training.micro_batch_size, or set augmentation.mixup and cutmix to 0",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    return Mixup(
-        mixup_alpha=augmentation.mixup,
-        cutmix_alpha=augmentation.cutmix,
-        prob=augmentation.mixup_probability,
-        switch_prob=augmentation.mixup_switch_probability,
-        mode=augmentation.mixup_mode,
-        label_smoothing=augmentation.label_smoothing,
-        num_classes=num_classes,
-    )
-
-
-def make_loss(augmentation: AugmentationConfig) -> nn.Module:
-    """The training loss: soft targets where batches are mixed, else cross-entropy with label smoothing."""
-    if augmentation.mixes:
-        return SoftTargetCrossEntropy()
-    return nn.CrossEntropyLoss(label_smoothing=augmentation.label_smoothing)
-
-
-def default_workers() -> int:
-    """This process's share of the cores it may use, between 1 and 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
-def _loader(
-    dataset: Any,
-    transform: Any,
-    order: TrainingOrder | EvaluationOrder,
-    batch_size: int,
-    num_workers: int | None,
-    distributed: DistributedContext,
-    seed: int,
-    drop_last: bool,
-) -> DataLoader:
-    num_workers = default_workers() if num_workers is None else num_workers
-    iterable = isinstance(dataset, IterableDataset)
-    if iterable:
-        getattr(dataset, "source", dataset).transform = transform
-        dataset.set_loader_cfg(num_workers=num_workers)
-    return ImageLoader(
-        dataset if iterable else ImageSamples(dataset, transform, seed),
-        batch_size=batch_size,
-        sampler=None if iterable else order,
-        num_workers=num_workers,
-        pin_memory=distributed.device.type == "cuda",
-        drop_last=drop_last,
-        persistent_workers=num_workers > 0,
-        generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),
-    )

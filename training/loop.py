@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import Mixup
 from timm.models import model_parameters
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3, dispatch_clip_grad
@@ -20,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from dcls.checkpoints.loading import load_exactly
 from dcls.errors import UserError
-from training.checkpoint import load_weights
 from training.distributed import DistributedContext
-from training.precision import Precision
+from training.objective import Objective
 from training.seeding import seed_generators
 
 Batch = tuple[Tensor, Tensor]
@@ -95,9 +94,9 @@ class TrainState:
         Raises:
             UserError: it belongs to another model or optimizer.
         """
-        load_weights(self.model, content["state_dict"], origin)
+        load_exactly(self.model, content["state_dict"], origin)
         if self.ema is not None:
-            load_weights(self.ema.module, content.get("state_dict_ema", content["state_dict"]), origin)
+            load_exactly(self.ema.module, content.get("state_dict_ema", content["state_dict"]), origin)
         # load_state_dict would silently bring back the options of the run that wrote the checkpoint.
         options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         try:
@@ -110,32 +109,6 @@ class TrainState:
         self.epoch, self.updates, self.best_top1 = content["epoch"], content["updates"], content["best_top1"]
         self.scheduler.step(self.epoch)
         self.scheduler.step_update(self.updates)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What stays the same during training.
-
-    Attributes:
-        loss: (logits, targets) -> scalar.
-        mixup: Mixes a batch and makes its targets soft, or None.
-        penalty: (epoch) -> scalar that is added to the loss, or None.
-        precision: Device, precision and memory format.
-        accumulation: Batches per update.
-        clip_grad: Bound on the gradient, or None; clip_mode says of what.
-        num_classes: Labels are below it.
-        seed: Of mixtures and dropped paths.
-    """
-
-    loss: nn.Module
-    mixup: Mixup | None
-    penalty: Callable[[int], Tensor] | None
-    precision: Precision
-    accumulation: int
-    clip_grad: float | None
-    clip_mode: str
-    num_classes: int
-    seed: int
 
 
 @dataclass(frozen=True)

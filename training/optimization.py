@@ -1,15 +1,13 @@
 """From the sections ``optimizer`` and ``schedule`` to timm's optimizers and schedulers, DCLS in its own groups."""
 
 import difflib
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 import dcls
@@ -71,25 +69,9 @@ def _group_name(group: dict[str, Any], positions: set[int]) -> str:
     return f"{kind}_x{group['lr_scale']:.3g}" if "lr_scale" in group else kind
 
 
-def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], Tensor] | None:
-    """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsion_start_epoch`` on.
-
-    Raises:
-        UserError: the model has no DCLS layer whose elements could repel each other.
-    """
-    first_epoch = config.repulsion_start_epoch
-    if first_epoch is None:
-        return None
-    if not dcls.position_owners(model):
-        raise UserError(
-            "this model has no DCLS layer", "remove the key", key="optimizer.repulsion_start_epoch", on_every_rank=True
-        )
-    return lambda epoch: dcls.repulsive_loss(model).square() if epoch >= first_epoch else torch.zeros(())
-
-
-def make_scheduler(config: ScheduleConfig, optimizer: Optimizer, updates_per_epoch: int) -> tuple[Scheduler, int]:
-    """A timm scheduler and the number of epochs to train, warm-up and cool-down included."""
-    return create_scheduler_v2(
+def make_scheduler(config: ScheduleConfig, optimizer: Optimizer, updates_per_epoch: int) -> Scheduler:
+    """Build a timm scheduler."""
+    scheduler, epochs = create_scheduler_v2(
         optimizer,
         sched=config.name,
         num_epochs=config.epochs,
@@ -104,3 +86,5 @@ def make_scheduler(config: ScheduleConfig, optimizer: Optimizer, updates_per_epo
         step_on_epochs=not config.per_update,
         updates_per_epoch=updates_per_epoch,
     )
+    assert scheduler is not None and epochs == config.total_epochs
+    return scheduler

@@ -13,7 +13,9 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from models.released.releases import Release
+from dcls.errors import UserError
+
+from .releases import Release
 
 ZENODO = "https://zenodo.org"
 _CHUNK = 1 << 20
@@ -27,7 +29,7 @@ def fetch(release: Release, folder: str | Path | None = None) -> Path:
         folder: Where it is kept, by default where torch.hub and timm keep checkpoints.
 
     Raises:
-        ValueError: there is no connection, or what arrived is not what the record names.
+        UserError: there is no connection, or what arrived is not what the record names.
     """
     target = Path(folder or Path(torch.hub.get_dir()) / "checkpoints") / release.file
     if target.is_file():
@@ -41,9 +43,9 @@ def fetch(release: Release, folder: str | Path | None = None) -> Path:
                 _download(release, part, size)
                 _accept(part, target, size, md5, release)
     except (URLError, HTTPException, OSError, LookupError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"cannot download {release.url}: {error}; what arrived is kept and the next try continues, or put the file "
-            f"at {target} yourself"
+        raise UserError(
+            f"cannot download {release.url}: {error}",
+            f"what arrived is kept and the next try continues, or put the file at {target} yourself",
         ) from None
     return target
 
@@ -52,7 +54,7 @@ def _accept(part: Path, target: Path, size: int, md5: str, release: Release) -> 
     """Give a complete download its name."""
     if part.stat().st_size != size or _md5(part) != md5:
         part.unlink()
-        raise ValueError(f"{release.url} arrived damaged (not the size and MD5 that its record names); try again")
+        raise UserError(f"{release.url} arrived damaged (not the size and MD5 that its record names)", "try again")
     os.replace(part, target)
 
 

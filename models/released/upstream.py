@@ -10,6 +10,7 @@ from timm.models import convnext, fastvit, metaformer
 from torch import Tensor, nn
 
 import dcls
+from dcls.errors import UserError
 
 State = dict[str, Tensor]
 
@@ -153,12 +154,12 @@ def recognise(state: State) -> UpstreamCheckpoint:
     """What the weights of a released file belong to.
 
     Raises:
-        ValueError: they are of no released kind.
+        UserError: they are of no released kind.
     """
     for name, family in _FAMILIES.items():
         if any(re.fullmatch(family.telltale, key) for key in state) and any(key.endswith(".P") for key in state):
             return _measure(name, family, state)
-    raise ValueError(
+    raise UserError(
         f"the layout is unknown: none of the released {', '.join(_FAMILIES)} models; its {len(state)} keys begin "
         f"with {', '.join(list(state)[:3])}"
     )
@@ -168,7 +169,7 @@ def to_model(state: State, model: nn.Module) -> State:
     """Released weights under this model's names, in its axis order, and shared positions once; others unchanged.
 
     Raises:
-        ValueError: they belong to another model, or layers that share positions differ in them.
+        UserError: they belong to another model, or layers that share positions differ in them.
     """
     if not any(key.endswith(".P") for key in state):
         return state
@@ -184,7 +185,7 @@ def to_model(state: State, model: nn.Module) -> State:
         value = state[key]
         value = value if layout.interpolation == "bilinear_unnormalized" else value.flip(0)  # rows first
         if name in result and not torch.equal(result[name], value):
-            raise ValueError(f"{key} differs from the {kind} of another layer of its stage, with which it is shared")
+            raise UserError(f"{key} differs from the {kind} of another layer of its stage, with which it is shared")
         result[name] = value
     return result
 
@@ -228,15 +229,15 @@ def _check_fit(layout: UpstreamCheckpoint, model: nn.Module) -> None:
     """Refuse another family or interpolation; shapes are compared when the weights are loaded."""
     name, layers = type(model).__name__, [m for m in model.modules() if isinstance(m, dcls.DclsNd)]
     if not name.startswith(layout.family.replace("FastViT", "FastVit")) or not layers:
-        raise ValueError(f"the file holds a {layout}; it does not fit a {name}")
+        raise UserError(f"the file holds a {layout}; it does not fit a {name}")
     if layers[0].interpolation != layout.interpolation:
-        raise ValueError(f"the file holds a {layout}; the model's interpolation is {layers[0].interpolation}")
+        raise UserError(f"the file holds a {layout}; the model's interpolation is {layers[0].interpolation}")
 
 
 def _owner(model: nn.Module, layer: nn.Module, layer_name: str) -> str:
     """Name of the module that owns a layer's positions."""
     if not isinstance(layer, dcls.DclsNd):
-        raise ValueError(f"{layer_name} has learned positions in the file and none in the model")
+        raise UserError(f"{layer_name} has learned positions in the file and none in the model")
     if layer.owns_positions:
         return layer_name
     return next(name for name, module in model.named_modules() if module is layer.shared)

@@ -1,0 +1,106 @@
+"""What a checkpoint says of its model: enough to build it again and to prepare its images, and nothing that acts."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dcls.errors import UserError
+
+METADATA_KEY = "dcls_imagenet"
+"""Under which a .safetensors file keeps its description, as JSON."""
+_FETCHING = ("pretrained", "checkpoint_path", "cache_dir")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are prepared for a model, in timm's terms.
+
+    Attributes:
+        input_size: (channels, height, width).
+        interpolation: How images are resized: bilinear, bicubic, ...
+        mean, std: Of each channel, of values in [0, 1].
+        crop_pct: Side of the centre crop over the resized image's shorter side.
+        crop_mode: center, squash or border.
+    """
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float
+    crop_mode: str = "center"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Build from timm's dictionary, or from what JSON made of it.
+
+        Raises:
+            UserError: a key is missing, unknown or of the wrong type.
+        """
+        try:
+            channels, height, width = map(int, values["input_size"])
+            return cls(
+                **{
+                    **values,
+                    "input_size": (channels, height, width),
+                    "mean": tuple(map(float, values["mean"])),
+                    "std": tuple(map(float, values["std"])),
+                    "crop_pct": float(values["crop_pct"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{type(error).__name__} {error}", key="preprocessing") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON has them."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """An architecture, its sizes and its images; kept beside saved weights.
+
+    Attributes:
+        name: The architecture, as timm knows it.
+        num_classes: Number of outputs; None for the architecture's own.
+        options: Further arguments of its constructor.
+        preprocessing: None for the model's own.
+    """
+
+    name: str
+    num_classes: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "ModelDescription":
+        """Build from a file's own words, which may describe a model and not fetch anything.
+
+        Raises:
+            UserError: a value is missing or of the wrong type, or would fetch something.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"expected a mapping with name, num_classes and options, got {values!r}")
+        for key, kind in (("name", str), ("num_classes", int), ("options", Mapping)):
+            if key not in values:
+                raise UserError("is missing", key=key)
+            if not isinstance(values[key], kind):
+                raise UserError(f"got {values[key]!r}", key=key)
+        if not re.fullmatch(r"[\w.]+", values["name"]):  # others, such as hf-hub:..., name a place to fetch from
+            raise UserError(f"{values['name']!r} is not the name of an architecture", key="name")
+        for option in values["options"]:
+            if option.startswith(_FETCHING):
+                raise UserError(f"{option} would fetch weights from elsewhere", key="options")
+        preprocessing = values.get("preprocessing")
+        return cls(
+            name=values["name"],
+            num_classes=values["num_classes"],
+            options=dict(values["options"]),
+            preprocessing=Preprocessing.from_dict(preprocessing) if preprocessing else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON has them; preprocessing that is the model's own is left out."""
+        known = {"name": self.name, "num_classes": self.num_classes, "options": dict(self.options)}
+        return known | ({"preprocessing": self.preprocessing.to_dict()} if self.preprocessing else {})

@@ -1,0 +1,120 @@
+"""Open checkpoint files without running anything that is in them."""
+
+import argparse
+import json
+import pathlib
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dcls.checkpoints.description import METADATA_KEY, ModelDescription
+from dcls.errors import UserError
+
+FORMAT = 1
+"""Under the key "format" of this project's own .pt files."""
+# What the authors' files hold besides tensors and plain values: the options of their training. Nothing else is allowed.
+_ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath")]
+# Keys of the weights, in the order in which they are looked for.
+_AVERAGED, _PLAIN = ("state_dict_ema", "model_ema"), ("state_dict", "model")
+# What DistributedDataParallel and torch.compile put before every name.
+_WRAPPERS = re.compile(r"^(?:_orig_mod\.)?(?:module\.)?(?:_orig_mod\.)?")
+# What torch and safetensors raise for files that are damaged or something else.
+_UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, SafetensorError)
+
+
+def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]:
+    """Read the weights in a released file, a checkpoint of this project or timm's, or a plain state dict.
+
+    Args:
+        use_ema: Take the averaged weights where the file has them.
+
+    Returns:
+        Tensors under the names that they have in the file.
+
+    Raises:
+        UserError: see ``open_safely``, or the file holds no weights.
+    """
+    content = state = open_safely(path)
+    keys = (_AVERAGED if use_ema else ()) + _PLAIN
+    if isinstance(content, dict):
+        state = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no weights: expected tensors by their names, or such under {', '.join(keys)}")
+    return {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
+
+
+def read_description(path: str | Path) -> ModelDescription | None:
+    """Read what a file of this project says of its model, None for any other file.
+
+    Raises:
+        UserError: see ``open_safely``, or the description is not one, or would fetch something.
+    """
+    description = _safetensors_description(path) if str(path).endswith(".safetensors") else _own_description(path)
+    if description is None:
+        return None
+    try:
+        return ModelDescription.from_dict(description)
+    except UserError as error:
+        raise UserError(f"{path} describes its model in a way that is not accepted: {error}") from None
+
+
+def open_safely(path: str | Path, *, mmap: bool = False) -> Any:
+    """Read all that a .safetensors file or one of torch's holds.
+
+    Args:
+        mmap: Leave tensors in the file until they are used, where the format allows it.
+
+    Raises:
+        UserError: the file is missing, incomplete or no checkpoint, or asks for more than tensors, plain values and
+            the options of a training.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", f"name a file in it, such as {path / 'best.pt'}")
+    if not path.is_file():
+        raise UserError(f"no checkpoint file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        with torch.serialization.safe_globals(_ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zipfile(path))
+    except (pickle.UnpicklingError, *_UNREADABLE) as error:
+        raise _unreadable(path, error) from None
+
+
+def _own_description(path: str | Path) -> Any:
+    content = open_safely(path, mmap=True)
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    return content.get("description") if is_ours else None
+
+
+def _safetensors_description(path: str | Path) -> Any:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    try:
+        return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} describes its model in a way that is not accepted: {error}") from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    """Say what torch means, without its advice to trust the file."""
+    code = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
+    if code is not None:
+        return UserError(
+            f"{path} asks to run code when it is opened ({code.group(1)})", "it is refused, nothing of it was run"
+        )
+    problem = f"{path} is no checkpoint, or it is damaged"
+    if not (isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error)):
+        problem += f" ({(str(error).strip().splitlines() or [type(error).__name__])[0]})"
+    return UserError(problem, "write or download it again")

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from dcls.checkpoints.description import Preprocessing
+from dcls.errors import UserError
+from training.config import AugmentationConfig, DataConfig
+from training.data import count_classes, open_dataset
+from training.distributed import DistributedContext
+from training.loaders import BatchPlan, evaluation_loader, plan_batches, training_loader
+from training.objective import make_mixup
+
+ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
+PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)
+
+
+def opened(config: DataConfig, split: str = "train", is_training: bool = True):
+    return open_dataset(config, split, is_training=is_training, batch_size=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ((4096, 128, 8), (128, 4)),
+        ((4096, 128, 32), (128, 1)),
+        ((4096, 128, 1), (128, 32)),
+        ((4096, None, 1), (4096, 1)),
+        ((24, 5, 2), (4, 3)),
+    ],
+)
+def test_a_global_batch_is_divided_exactly(arguments, expected) -> None:
+    plan = plan_batches(*arguments)
+    assert (plan.per_process, plan.accumulation) == expected
+    assert plan.per_process * plan.accumulation * arguments[2] == plan.batch_size
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(UserError, match="training.batch_size: 10 images cannot be divided over 3 processes"):
+        plan_batches(10, None, 3)
+    with pytest.raises(
+        UserError, match="training.batch_size: 127 images a process only divide into 127 batches of 1, far"
+    ):
+        plan_batches(254, 64, 2)
+
+
+def test_image_folder_with_the_whole_augmentation(image_folder) -> None:
+    data = DataConfig(dir=str(image_folder), num_workers=0)
+    train, val = opened(data), opened(data, "val", False)
+    assert count_classes(train, val, None) == 3
+    loader = training_loader(train, data, AugmentationConfig(), PREPROCESSING, BatchPlan(12, 6, 2), ALONE, seed=0)
+    images, targets = next(iter(loader))
+    assert images.shape == (6, 3, 32, 32) and targets.dtype == torch.int64
+    assert len(loader) == 6
+    mixup = make_mixup(AugmentationConfig(), 3, 6)
+    _, soft = mixup(images, targets)
+    assert soft.shape == (6, 3)
+    torch.testing.assert_close(soft.sum(1), torch.ones(6))
+    assert sum(len(t) for _, t in evaluation_loader(val, data, PREPROCESSING, ALONE)) == 15
+
+
+def test_more_images_per_batch_than_images(image_folder) -> None:
+    data = DataConfig(dir=str(image_folder), num_workers=0)
+    with pytest.raises(UserError, match=r"training.batch_size: 64 is more than the 36 training images"):
+        training_loader(opened(data), data, AugmentationConfig(), PREPROCESSING, BatchPlan(64, 64, 1), ALONE, seed=0)

@@ -1,0 +1,168 @@
+"""From splits to loaders: how a global batch is divided, augmented and evaluated."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.data import create_transform
+from torch.utils.data import DataLoader, IterableDataset
+
+from dcls.checkpoints.description import Preprocessing
+from dcls.errors import UserError
+from training.config import AugmentationConfig, DataConfig
+from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
+from training.distributed import DistributedContext
+from training.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How a global batch is divided: batch_size = per_process * accumulation * world size."""
+
+    batch_size: int
+    per_process: int
+    accumulation: int
+
+
+def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) -> BatchPlan:
+    """Divide a global batch over processes, accumulating as few steps as ``max_per_process`` allows.
+
+    Raises:
+        UserError: it does not divide evenly, or only into tiny batches.
+    """
+    if batch_size % world_size:
+        raise UserError(
+            f"{batch_size} images cannot be divided over {world_size} processes",
+            f"use a multiple of {world_size}",
+            key="training.batch_size",
+            on_every_rank=True,
+        )
+    share = batch_size // world_size
+    accumulation = -(-share // (max_per_process or share))
+    while share % accumulation:
+        accumulation += 1
+    if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
+        raise UserError(
+            f"{share} images a process only divide into {accumulation} batches of {share // accumulation}, far below "
+            f"training.micro_batch_size, {max_per_process}",
+            "use a batch_size with more divisors",
+            key="training.batch_size",
+            on_every_rank=True,
+        )
+    return BatchPlan(batch_size, share // accumulation, accumulation)
+
+
+def training_loader(
+    dataset: Any,
+    data: DataConfig,
+    augmentation: AugmentationConfig,
+    preprocessing: Preprocessing,
+    batches: BatchPlan,
+    distributed: DistributedContext,
+    seed: int,
+) -> DataLoader:
+    """Shuffled, augmented batches of this process; iterable data sets (wds/...) shuffle and share by themselves.
+
+    Args:
+        dataset: From ``training.data.open_splits``.
+        preprocessing: From ``training.model.choose_preprocessing``.
+        batches: From ``plan_batches``.
+
+    Raises:
+        UserError: there are fewer images than one global batch.
+    """
+    if len(dataset) < batches.batch_size // (distributed.world_size if isinstance(dataset, IterableDataset) else 1):
+        raise UserError(
+            f"{batches.batch_size} is more than the {len(dataset)} training images",
+            key="training.batch_size",
+            on_every_rank=True,
+        )
+    transform = training_transform(augmentation, preprocessing)
+    order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
+    return _loader(dataset, transform, order, batches.per_process, data.num_workers, distributed, seed, drop_last=True)
+
+
+def training_transform(augmentation: AugmentationConfig, preprocessing: Preprocessing) -> Any:
+    """timm's random crop, flips, colours, policy and erasing.
+
+    Raises:
+        UserError: timm does not know the policy.
+    """
+    try:
+        return create_transform(
+            preprocessing.input_size,
+            is_training=True,
+            scale=tuple(augmentation.crop_scale),
+            ratio=tuple(augmentation.crop_ratio),
+            hflip=augmentation.horizontal_flip,
+            vflip=augmentation.vertical_flip,
+            color_jitter=augmentation.color_jitter,
+            auto_augment=augmentation.auto_augment,
+            interpolation=augmentation.crop_interpolation,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            re_prob=augmentation.random_erasing,
+            re_mode=augmentation.random_erasing_mode,
+            re_count=augmentation.random_erasing_count,
+        )
+    except (AssertionError, ValueError) as error:
+        raise UserError(
+            f"timm does not understand {augmentation.auto_augment!r} ({error})",
+            "a policy looks like rand-m9-mstd0.5-inc1",
+            key="augmentation.auto_augment",
+            on_every_rank=True,
+        ) from error
+
+
+def evaluation_loader(
+    dataset: Any, data: DataConfig, preprocessing: Preprocessing, distributed: DistributedContext
+) -> DataLoader:
+    """Batches of this process's share of the images, in which every image stands exactly once."""
+    transform = create_transform(
+        preprocessing.input_size,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+    )
+    if isinstance(dataset, IterableDataset):
+        dataset = IterableShare(dataset, distributed.rank, distributed.world_size)
+    order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
+    return _loader(
+        dataset, transform, order, data.val_batch_size, data.num_workers, distributed, seed=0, drop_last=False
+    )
+
+
+def default_workers() -> int:
+    """This process's share of the cores it may use, between 1 and 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _loader(
+    dataset: Any,
+    transform: Any,
+    order: TrainingOrder | EvaluationOrder,
+    batch_size: int,
+    num_workers: int | None,
+    distributed: DistributedContext,
+    seed: int,
+    drop_last: bool,
+) -> DataLoader:
+    num_workers = default_workers() if num_workers is None else num_workers
+    iterable = isinstance(dataset, IterableDataset)
+    if iterable:
+        getattr(dataset, "source", dataset).transform = transform
+        dataset.set_loader_cfg(num_workers=num_workers)
+    return ImageLoader(
+        dataset if iterable else ImageSamples(dataset, transform, seed),
+        batch_size=batch_size,
+        sampler=None if iterable else order,
+        num_workers=num_workers,
+        pin_memory=distributed.device.type == "cuda",
+        drop_last=drop_last,
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),
+    )
