@@ -125,9 +125,9 @@ _FAMILIES = {
         sizes={((3, 3, 9, 3), (64, 128, 320, 512)): "convformer_s18"},
     ),
     "FastViT": _Family(
-        telltale=r"model\.0\.0\.convffn\.conv\.conv\.weight",
-        block=r"model\.(\d+)\.(\d+)\.convffn\.fc1\.weight",
-        width="model.{}.{}.convffn.fc2.weight",
+        telltale=r"network\.0\.0\.convffn\.conv\.conv\.weight",
+        block=r"network\.(\d+)\.(\d+)\.convffn\.fc1\.weight",
+        width="network.{}.{}.convffn.fc2.weight",
         head="head.weight",
         rename=fastvit.checkpoint_filter_fn,
         depths="layers",
