@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot  # noqa: F401  wandb.Image of a figure takes for granted that it is imported
 import numpy as np
 import wandb
 from torch import nn
