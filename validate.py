@@ -26,7 +26,7 @@ from evaluation.model_specs import ModelSpec, list_model_specs
 from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
-from training.data import class_names, open_dataset
+from training.data import class_names, open_dataset, split_path
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
 from training.loaders import evaluation_loader
@@ -177,7 +177,7 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
     Raises:
         UserError: one is out of range.
     """
-    has_val = not options.dataset and (Path(options.data_dir) / "val").is_dir()
+    has_val = not options.dataset and split_path(options.data_dir, "val").exists()
     try:
         return DataConfig(
             dir=options.data_dir,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timm.data import ImageDataset, ImageNetInfo, RealLabelsImagenet, infer_imagenet_subset
+from timm.data import ImageNetInfo, RealLabelsImagenet, infer_imagenet_subset
+from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import nn
 
 from dcls.errors import UserError
@@ -59,7 +60,7 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     Raises:
         UserError: it holds something else.
     """
-    if not isinstance(dataset, ImageDataset) or not hasattr(dataset.reader, "samples"):
+    if not isinstance(getattr(dataset, "reader", None), ReaderImageFolder):
         raise UserError("needs a folder of images, not --dataset", key="--real-labels", on_every_rank=True)
     if classes is None or list(classes) != ImageNetInfo().label_names():
         raise UserError(

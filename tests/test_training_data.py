@@ -10,8 +10,9 @@ from conftest import REPOSITORY
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
+from scripts.make_quickstart_data import add_file
 from training.config import AugmentationConfig, DataConfig
-from training.data import count_classes, open_dataset
+from training.data import class_names, count_classes, open_dataset
 from training.distributed import DistributedContext
 from training.loaders import BatchPlan, evaluation_loader, training_loader
 
@@ -78,16 +79,53 @@ def write_fashion_mnist(folder) -> None:
                 file.write(path.read_bytes())
 
 
+def quickstart_images() -> dict[str, list[bytes]]:
+    """The quickstart's training images as PNG files, by the name of their class."""
+    by_class: dict[str, list[bytes]] = {}
+    with tarfile.open(REPOSITORY / "data" / "fashion-mnist-small" / "train.tar") as archive:
+        for entry in sorted(archive, key=lambda entry: entry.name):
+            by_class.setdefault(entry.name.split("/")[0], []).append(archive.extractfile(entry).read())
+    return by_class
+
+
+def test_archive_is_read_as_its_folder(image_folder) -> None:
+    config = DataConfig(dir=str(image_folder), num_workers=2)
+    read = {split: read_all(opened(config, split)) for split in ("train", "val")}
+    for split in ("train", "val"):
+        with tarfile.open(image_folder / f"{split}.tar", "w") as archive:
+            archive.add(image_folder / split, ".")
+        shutil.rmtree(image_folder / split)
+    archives = opened(config), opened(config, "val", False)
+    assert class_names(archives[0]) == class_names(archives[1]) == ["bottom", "middle", "top"]
+    assert count_classes(*archives, None) == 3
+    assert read == {"train": read_all(archives[0]), "val": read_all(archives[1])}
+    archives = opened(config), opened(config, "val", False)  # not yet read in this process, as in a run
+    loader = training_loader(
+        archives[0], config, AugmentationConfig(), PREPROCESSING, BatchPlan(12, 12, 1), ALONE, seed=0
+    )
+    assert sum(len(targets) for _, targets in loader) == 36
+
+
+def read_all(dataset) -> list[tuple[bytes, int]]:
+    return [(image.tobytes(), int(label)) for image, label in dataset]
+
+
+def test_broken_archive(image_folder) -> None:
+    shutil.rmtree(image_folder / "val")
+    (image_folder / "val.tar").write_bytes(b"no archive" * 100)
+    with pytest.raises(UserError, match="cannot open images in .*val.tar"):
+        opened(DataConfig(dir=str(image_folder)), "val", False)
+
+
 def test_hugging_face_data_set(tmp_path, monkeypatch) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    source = REPOSITORY / "data" / "fashion-mnist-small"
-    names = sorted(p.name for p in (source / "train").iterdir())
+    by_class = quickstart_images()
+    names = list(by_class)
     kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     for split, count in (("train", 2), ("validation", 1)):
-        files = [f for name in names for f in sorted((source / "train" / name).iterdir())[:count]]
-        images = [{"path": None, "bytes": f.read_bytes()} for f in files]
-        labels = [names.index(f.parent.name) for f in files]
+        images = [{"path": None, "bytes": png} for name in names for png in by_class[name][:count]]
+        labels = [names.index(name) for name in names for _ in range(count)]
         table = datasets.Dataset.from_dict({"image": images, "label": labels}, features=kinds)
         table.to_parquet(tmp_path / "hub" / f"{split}.parquet")
     data = DataConfig(
@@ -124,16 +162,15 @@ def test_webdataset_shards(tmp_path) -> None:
 
 
 def write_shards(folder) -> None:
-    source = REPOSITORY / "data" / "fashion-mnist-small" / "train"
+    by_class = quickstart_images()
     info = {}
     for split, count in (("train", 4), ("val", 2)):
         with tarfile.open(folder / f"{split}-0000.tar", "w") as archive:
-            for label, name in enumerate(sorted(p.name for p in source.iterdir())):
-                for file in sorted((source / name).iterdir())[:count]:
-                    stem = f"{name}-{file.stem}"
-                    archive.add(file, f"{stem}.png")
-                    (folder / "label").write_text(str(label))
-                    archive.add(folder / "label", f"{stem}.cls")
+            for label, (name, images) in enumerate(by_class.items()):
+                for index, png in enumerate(images[:count]):
+                    stem = f"{name}-{index:05d}"
+                    add_file(archive, f"{stem}.png", png)
+                    add_file(archive, f"{stem}.cls", str(label).encode())
         info[split] = {
             "name": split, "num_samples": 10 * count, "filenames": [f"{split}-0000.tar"], "shard_lengths": [10 * count],
         }  # fmt: skip

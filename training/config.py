@@ -64,9 +64,9 @@ class DataConfig(Section):
     download: bool = False
     """Download the data set into dir if it is missing, where timm can (torch/...)."""
     train_split: str = "train"
-    """Folder or split to train on; "." is dir itself."""
+    """Folder in dir to train on, or an archive of it (train.tar), or a data set's split; "." is dir itself."""
     val_split: str = "val"
-    """Folder or split to evaluate on; "." is dir itself."""
+    """Folder or split to evaluate on, as train_split."""
     image_size: Count | None = None
     """Side of the square input in pixels; by default the model's."""
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -1,6 +1,7 @@
 """From the section ``data`` to the two splits and their classes."""
 
 import os
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -53,8 +54,9 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
     """
     folder = Path(config.dir)
     if not config.dataset:
-        folder = folder / split
-        check_image_folder(folder, "data.train_split" if is_training else "data.val_split")
+        folder = split_path(config.dir, split)
+        if folder.suffix != ".tar":
+            check_image_folder(folder, "data.train_split" if is_training else "data.val_split")
     elif config.download:
         folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,14 +70,21 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
             batch_size=batch_size,
             seed=seed,
         )
-    except (OSError, RuntimeError, ValueError, AssertionError, ImportError, KeyError) as error:
-        source = config.dataset or "image folder"
+    except (OSError, RuntimeError, ValueError, AssertionError, ImportError, KeyError, tarfile.TarError) as error:
+        source = config.dataset or "images"
         can_download = source.startswith("torch/") and not config.download
         raise UserError(
             f"cannot open {source} in {folder}, split {split!r}: {error}",
             "data.download=true fetches it (validate.py: --download)" if can_download else None,
             key="data.dataset",
         ) from error
+
+
+def split_path(data_dir: str, split: str) -> Path:
+    """Return the folder of a split, or where there is none SPLIT.tar, an archive of the same class folders."""
+    folder = Path(data_dir, split)
+    archive = Path(data_dir, f"{split}.tar")
+    return archive if archive.is_file() and not folder.exists() else folder
 
 
 def check_image_folder(folder: Path, split_key: str) -> None:
@@ -91,7 +100,7 @@ def check_image_folder(folder: Path, split_key: str) -> None:
         where = "" if folder.is_absolute() else f" in {Path.cwd()}"
         raise UserError(
             f"no folder {folder}{where}",
-            "expected one folder of images per class in it",
+            f"expected one folder of images per class in it, or an archive of them, {folder.name}.tar",
             key="data.dir",
             on_every_rank=True,
         )
@@ -126,7 +135,8 @@ def _holds_images(files: Iterable[Path]) -> bool:
 
 def class_names(dataset: Any) -> list[str] | None:
     """Names in the order of their indices, or None where the data set does not know them."""
-    mapping = getattr(getattr(dataset, "reader", None), "class_to_idx", None)
+    reader = getattr(dataset, "reader", None)
+    mapping = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)  # folder, archive
     if mapping:
         return sorted(mapping, key=lambda name: mapping[name])
     classes = getattr(dataset, "classes", None)

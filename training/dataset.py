@@ -1,6 +1,7 @@
 """Reading single images: in which order, with which random numbers, and what happens to a broken one."""
 
 import itertools
+import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,7 +58,7 @@ class ImageSamples(Dataset):
             name = self.source.filename(index, absolute=True) or name
             with file, Image.open(file) as image:
                 return image.convert("RGB"), target
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, tarfile.TarError, Image.DecompressionBombError) as error:
             raise UserError(f"cannot decode image {name}: {error}", "replace or remove the file") from None
 
 
