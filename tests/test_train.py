@@ -391,8 +391,9 @@ def test_a_restart_continues_the_same_wandb_run(tiny_config, tmp_path, monkeypat
     train.main(["--config", config, "logging.wandb=offline", "schedule.epochs=1"])
     train.main(["--config", config, "logging.wandb=offline", "checkpoint.resume=auto"])
     folder = tmp_path / "output" / "tiny"
-    names = [run.name.rpartition("-")[2] for run in (folder / "wandb").glob("offline-run-*")]
-    assert len(names) == 2 and set(names) == {(folder / "wandb_id").read_text()}
+    # offline-run-DATE_TIME-ID, and a number after it where both runs began in one second.
+    ids = [run.name.split("-")[3] for run in (folder / "wandb").glob("offline-run-*")]
+    assert len(ids) == 2 and set(ids) == {(folder / "wandb_id").read_text()}
 
 
 def test_an_outage_of_wandb_does_not_stop_training(tiny_config, tmp_path, monkeypatch, capsys) -> None:
