@@ -3,7 +3,7 @@
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.conversion import Conversion, convert
 from dcls.interpolation import INTERPOLATIONS, Interpolation
-from dcls.joint_construction import construct_alone, construct_together
+from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.kernel import construct_kernel
 from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
 from dcls.positions import SharedPositions, share_positions
@@ -18,16 +18,16 @@ __all__ = [
     "Dcls3d",
     "DclsNd",
     "Interpolation",
+    "JointConstruction",
     "SharedPositions",
     "clamp_positions",
-    "construct_alone",
     "construct_kernel",
-    "construct_together",
     "convert",
     "param_groups",
     "position_names",
     "position_owners",
     "register_clamp_hook",
+    "register_joint_construction",
     "reparameterize",
     "repulsive_loss",
     "share_positions",

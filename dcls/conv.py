@@ -3,7 +3,7 @@
 # Shapes: O out channels, I in channels per group, N kernel_count.
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from dcls.kernel import construct_kernel
 from dcls.kernel_cache import KernelCache, may_cache_kernels
 from dcls.padding import padding_amounts
 from dcls.positions import PositionOwner, SharedPositions
+from dcls.saving_context import saving_context
 from dcls.torch_conv import convolve
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -37,8 +38,8 @@ class DclsNd(PositionOwner):
     _plain: Callable[..., nn.Module]
     weight: nn.Parameter
     bias: nn.Parameter | None
-    built_kernel: Tensor | None = None
-    """Set while a parent has built this layer's kernel for it, see ``dcls.construct_together``."""
+    built_kernel: tuple[Tensor, object] | None = None
+    """Set while a parent has built this layer's kernel for it, see ``dcls.register_joint_construction``."""
 
     def __init__(
         self,
@@ -90,8 +91,13 @@ class DclsNd(PositionOwner):
             self.reset_positions()
 
     def kernel(self) -> Tensor:
-        """The dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
-        return construct_kernel(self.weight, self.positions, self.sigma, self.dilated_kernel_size, self.interpolation)
+        """Return the dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
+        return self._construct(*self.current_positions())
+
+    def current_positions(self) -> tuple[Tensor, Tensor | None]:
+        """Return positions and sigma to compute with, (ndim, O, I, N) each; a shared set is called for them."""
+        shared: SharedPositions | None = self._shared()
+        return (self.positions, self.sigma) if shared is None else shared()
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
@@ -137,20 +143,72 @@ class DclsNd(PositionOwner):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DclsNd":
         self._cache.clear()
         super()._apply(fn, recurse)
+        shared = self._borrowed()
+        if shared is not None and recurse:  # the layer that holds the set may be in another part of the model
+            shared._apply(fn)
         return self
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Iterate as ``nn.Module.named_modules``, over a borrowed set too if its owner has not been met before."""
+        memo = set() if memo is None else memo
+        yield from super().named_modules(memo, prefix, remove_duplicate)
+        shared = self._borrowed()
+        if shared is not None and remove_duplicate:
+            yield from shared.named_modules(memo, f"{prefix}.shared".lstrip("."))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        shared = self._borrowed()
+        if shared is not None:
+            shared.save_once(destination, f"{prefix}shared.", keep_vars)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str], *lists: Any
+    ) -> None:
+        shared, inner = self._borrowed(), f"{prefix}shared."
+        if shared is not None:
+            its_own = {key: value for key, value in state_dict.items() if key.startswith(inner)}
+            state_dict = {key: value for key, value in state_dict.items() if key not in its_own}
+            if its_own or not shared.was_loaded_by(missing_keys):
+                shared._load_from_state_dict(its_own, inner, local_metadata, strict, missing_keys, *lists)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *lists)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "built_kernel"}
 
-    def use_positions_of(self, shared: SharedPositions) -> None:
-        """Give up positions and sigma for those of another module, see ``dcls.share_positions``."""
+    def set_built_kernel(self, kernel: Tensor | None) -> None:
+        """Take a kernel for the coming forward pass, or None to build it here.
+
+        It is used only where autograd saves tensors as it did when the kernel was built. A block whose activations are
+        recomputed saves them in another way, and must build its kernel again, too.
+        """
+        self.built_kernel = None if kernel is None else (kernel, saving_context())
+
+    def use_positions_of(self, shared: SharedPositions, *, owns: bool) -> None:
+        """Give up positions and sigma for those of a shared set, see ``dcls.share_positions``.
+
+        Args:
+            owns: Hold the set as a child. Otherwise it is borrowed from the layer that does.
+        """
         del self._parameters["positions"], self._parameters["sigma"]
-        # Not a submodule: the set belongs to the layers' common parent, and a state dict must hold it once.
-        object.__setattr__(self, "shared", shared)
+        if owns:
+            self.add_module("shared", shared)
+        else:
+            object.__setattr__(self, "shared", shared)
+
+    def _shared(self) -> SharedPositions | None:
+        return self._modules.get("shared") or self._borrowed()  # type: ignore[return-value]
+
+    def _borrowed(self) -> SharedPositions | None:
+        return self.__dict__.get("shared")
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("positions", "sigma") and "shared" in self.__dict__:
-            return getattr(self.__dict__["shared"], name)
+        if name in ("positions", "sigma"):
+            shared = self._shared()
+            if shared is not None:
+                return getattr(shared, name)
         return super().__getattr__(name)
 
     def extra_repr(self) -> str:
@@ -169,14 +227,20 @@ class DclsNd(PositionOwner):
         return text if self.owns_positions else text + ", shared positions"
 
     def _kernel_of_pass(self) -> Tensor:
-        """Built by a parent, kept from an earlier batch, or new."""
+        """Return the kernel that a parent has built, that of an earlier batch, or a new one."""
         if self.built_kernel is not None:
-            return self.built_kernel
-        if may_cache_kernels(self):
-            sources = [self.weight, self.positions] + ([] if self.sigma is None else [self.sigma])
-            return self._cache.get(sources, self.kernel)
-        self._cache.clear()
-        return self.kernel()
+            kernel, context = self.built_kernel
+            if context is saving_context():
+                return kernel
+        if not may_cache_kernels(self):
+            self._cache.clear()
+            return self.kernel()
+        positions, sigma = self.current_positions()
+        sources = [self.weight, positions] + ([] if sigma is None else [sigma])
+        return self._cache.get(sources, self.kernel)
+
+    def _construct(self, positions: Tensor, sigma: Tensor | None) -> Tensor:
+        return construct_kernel(self.weight, positions, sigma, self.dilated_kernel_size, self.interpolation)
 
     def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
         values = (value,) * self.ndim if isinstance(value, int) else tuple(value)

@@ -8,15 +8,13 @@ from typing import Any
 from torch import nn
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
-from dcls.joint_construction import construct_together
+from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.padding import padding_amounts
 from dcls.positions import share_positions
 
 Match = int | str | Callable[[str, nn.Module], bool]
 _LAYERS: dict[Any, type[DclsNd]] = {nn.Conv1d: Dcls1d, nn.Conv2d: Dcls2d, nn.Conv3d: Dcls3d}
-# These call their children one after the other, or not at all: what they hold must be one of these.
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-SHARES = ("stage", "channels", None)
+_NEVER_CALLED = (nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,15 @@ class Conversion:
     Attributes:
         replaced: Name -> the layer that is there now.
         skipped: Name of a convolution that was to be replaced and cannot be -> the reason.
-        shared: Names of the modules that own shared positions.
+        shared: Names of the sets of shared positions; each is a child of the first layer that uses it.
+        joint_constructions: Handles, see ``register_joint_construction``; their ``remove()`` lets every layer build its
+            own kernel.
     """
 
     replaced: dict[str, DclsNd] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
+    joint_constructions: list[JointConstruction] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{len(self.replaced)} convolutions replaced, {len(self.shared)} sets of shared positions"]
@@ -66,9 +67,10 @@ def convert(
         match: Which convolutions. A number: depthwise ones whose kernel has at least this extent along some axis. A
             text: those whose name it matches as a pattern, such as "stages.*.conv_dw". A function of name and module:
             those for which it is true.
-        share: Which layers share positions and spreads. "stage": those with equal channels that follow one another, a
-            new set beginning wherever the channels change. "channels": all with equal channels. None: no two. A set is
-            owned by the innermost module that holds all its layers, as ``shared``.
+        share: Which layers share positions and spreads, among those with equal channels. "stage": those that follow
+            one another, a new set beginning wherever the channels change. "channels": all. None: no two. Any other
+            text: those inside one module whose name it matches as a pattern, such as "stages.*"; of nested modules that
+            match, the outermost counts, and layers in none share with no other.
 
     Returns:
         What was replaced, and what could not be and why.
@@ -76,8 +78,6 @@ def convert(
     Raises:
         ValueError: nothing matches, nothing that matches can be replaced, or an argument is wrong.
     """
-    if share not in SHARES:
-        raise ValueError(f"share must be 'stage', 'channels' or None, got {share!r}")
     is_wanted = _matcher(match)
     wanted: dict[str, Any] = {
         name: module
@@ -93,15 +93,15 @@ def convert(
             result.skipped[name] = reason
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
-    sets = [] if share is None else list(_sets(result.replaced, share))
-    owners = [_common_owner(model, names) for names in sets]
+    sets = _sets(model, result.replaced, share)
     # Nothing can fail any more, so that a model is either converted or as it was.
     for name, layer in result.replaced.items():
         _put_everywhere(model, wanted[name], layer)
-    for owner, names in zip(owners, sets, strict=True):
-        result.shared.append(_share(model, owner, [result.replaced[name] for name in names]))
-    for owner in _outermost(owners):
-        construct_together(model.get_submodule(owner))
+    for names in sets:
+        share_positions([result.replaced[name] for name in names])
+        result.shared.append(f"{names[0]}.shared")
+    for parent in _outermost([_common_parent(model, names) for names in sets if len(names) > 1]):
+        result.joint_constructions.append(register_joint_construction(model.get_submodule(parent)))
     return result
 
 
@@ -206,12 +206,37 @@ def _put_everywhere(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 parent._modules[name] = new
 
 
-def _sets(layers: dict[str, DclsNd], share: str) -> Iterable[list[str]]:
-    """Names of the layers of each set."""
+def _sets(model: nn.Module, layers: dict[str, DclsNd], share: str | None) -> list[list[str]]:
+    """Return the names of the layers of each set."""
+    if share is None:
+        return []
+    groups = [list(layers)] if share in ("stage", "channels") else _by_module(model, layers, share)
+    return [names for group in groups for names in _of_equal_shape(group, layers, only_neighbours=share == "stage")]
+
+
+def _by_module(model: nn.Module, layers: Iterable[str], pattern: str) -> list[list[str]]:
+    """Group layers by the outermost module whose name matches the pattern."""
+    groups: dict[str, list[str]] = {}
+    for name in layers:
+        parts = name.split(".")
+        parents = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+        parent = next((parent for parent in parents if fnmatchcase(parent, pattern)), None)
+        if parent is not None:
+            groups.setdefault(parent, []).append(name)
+    if not groups:
+        raise ValueError(
+            f"share={pattern!r}: no module of that name holds a replaced convolution in this "
+            f"{type(model).__name__}; use 'stage', 'channels', None or a pattern such as 'stages.*'"
+        )
+    return list(groups.values())
+
+
+def _of_equal_shape(names: Iterable[str], layers: dict[str, DclsNd], *, only_neighbours: bool) -> list[list[str]]:
+    """Split layers into sets that can share positions."""
     sets: list[list[str]] = []
-    for name, layer in layers.items():
-        candidates = sets if share == "channels" else sets[-1:]
-        fitting = [s for s in candidates if layers[s[0]].positions.shape == layer.positions.shape]
+    for name in names:
+        candidates = sets[-1:] if only_neighbours else sets
+        fitting = [s for s in candidates if layers[s[0]].positions.shape == layers[name].positions.shape]
         if fitting:
             fitting[0].append(name)
         else:
@@ -219,37 +244,22 @@ def _sets(layers: dict[str, DclsNd], share: str) -> Iterable[list[str]]:
     return sets
 
 
-def _share(model: nn.Module, owner_name: str, layers: list[DclsNd]) -> str:
-    """Share positions among layers; returns the name under which the owner has them now."""
-    owner = model.get_submodule(owner_name)
-    attribute, number = "shared", 1
-    while hasattr(owner, attribute):
-        number += 1
-        attribute = f"shared_{number}"
-    setattr(owner, attribute, share_positions(layers))
-    return f"{owner_name}.{attribute}".lstrip(".")
-
-
 def _outermost(names: list[str]) -> list[str]:
-    """Those modules that are in no other of them, each once: the rest is built together with them."""
+    """Return those modules that are in no other of them, each once: the rest is built together with them."""
     return [
         n for n in dict.fromkeys(names) if not any(n != m and f"{n}.".startswith(f"{m}." if m else "") for m in names)
     ]
 
 
-def _common_owner(model: nn.Module, names: list[str]) -> str:
-    """The innermost module that holds all and may hold something besides."""
+def _common_parent(model: nn.Module, names: list[str]) -> str:
+    """Return the innermost module that holds all of them and is called."""
     paths = [name.split(".")[:-1] for name in names]
     common: list[str] = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:
             break
         common.append(parts[0])
-    while isinstance(model.get_submodule(".".join(common)), _CONTAINERS):
-        if not common:
-            raise ValueError(
-                f"share: a {type(model).__name__} cannot own positions; put it into a module of your own, or share=None"
-            )
+    while common and isinstance(model.get_submodule(".".join(common)), _NEVER_CALLED):
         common.pop()
     return ".".join(common)
 

@@ -1,5 +1,6 @@
-"""Where the learned positions and spreads live: in a layer of its own, or once for several layers."""
+"""Learned positions and spreads: of one layer, or shared by several."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,40 +68,95 @@ class PositionOwner(nn.Module):
 
 
 class SharedPositions(PositionOwner):
-    """One set of positions and spreads that several layers use, see ``share_positions``."""
+    """One set of positions and spreads that several layers use, see ``share_positions``.
+
+    The first of the layers holds it as a child, ``layer.shared``, so that no parent gains a child that it does not
+    expect. All of them call it for their positions, so that tools which move or gather a module's parameters when it is
+    called (offloading, sharding) work. Where the first layer is missing, as in part of a model that was taken out of
+    it, the next one stands in: the set is in the parameters, the state dict and the moves of any part that uses it.
+    """
+
+    def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str) -> None:
+        super().__init__(dilated_kernel_size, interpolation)
+        self._saved_to: Callable[[], object] = _nowhere
+        self._loaded_by: list[str] | None = None
+
+    def forward(self) -> tuple[Tensor, Tensor | None]:
+        """Return positions and sigma, (ndim, O, I, N) each."""
+        return self.positions, self.sigma
 
     def reset_parameters(self) -> None:
-        """Draw the set anew."""
+        """Draw the set again."""
         self.reset_positions()
 
-    def fuse(self) -> nn.Module:
-        """Nothing: what remains of the set once ``timm.utils.reparameterize_model`` has folded its layers."""
-        return nn.Identity()
-
     def extra_repr(self) -> str:
-        """Shapes, for ``repr``."""
+        """Return the shape of the positions and the interpolation, for ``repr``."""
         return f"{tuple(self.positions.shape)}, interpolation={self.interpolation!r}"
+
+    def save_once(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Write the set into a state dict unless a layer before this one has."""
+        if self._saved_to() is not destination:
+            self._save_to_state_dict(destination, prefix, keep_vars)
+
+    def was_loaded_by(self, load: list[str]) -> bool:
+        """Return whether this ``load_state_dict``, known by its list of missing keys, has come by already."""
+        return self._loaded_by is load
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self._saved_to() is destination:
+            return
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        try:
+            self._saved_to = weakref.ref(destination)
+        except TypeError:  # a plain dict of the caller's
+            self._saved_to = _nowhere
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        missing_keys = arguments[2]
+        self._loaded_by = missing_keys
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_saved_to": _nowhere, "_loaded_by": None}
+
+
+def _nowhere() -> None:
+    return None
 
 
 def share_positions(layers: Sequence[Any]) -> SharedPositions:
     """Make DCLS layers use one set of positions and spreads, that of the first of them.
 
-    Register the returned module on a common parent of the layers, which then owns the set: it appears once in the
-    parent's parameters and state dict, and copies, moves and loads stay shared.
+    The first layer owns the set, as its child ``shared``: it is there once in the parameters and the state dict of
+    whatever module holds the layers, and copies, moves and loads keep it shared.
 
     Example:
-        >>> block = nn.Module()
-        >>> block.convs = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
-        >>> block.shared = dcls.share_positions(list(block.convs))
-        >>> block.convs(torch.randn(1, 8, 16, 16)).shape
-        torch.Size([1, 8, 16, 16])
+        >>> convs = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
+        >>> shared = dcls.share_positions(list(convs))
+        >>> [name for name, _ in convs.named_parameters() if "positions" in name]
+        ['0.shared.positions']
+        >>> convs[2].positions is shared.positions
+        True
 
     Args:
         layers: ``DclsNd`` layers of equal channels, groups, kernel_count, dilated_kernel_size and interpolation.
 
+    Returns:
+        The set.
+
     Raises:
-        ValueError: no layer is given, they differ in one of these, or one shares its positions already.
+        ValueError: No layer is given, they differ in one of these, or one shares its positions already.
     """
+    _check_layers(layers)
+    first = layers[0]
+    shared = SharedPositions(first.dilated_kernel_size, first.interpolation)
+    shared.register_positions(first.positions, first.sigma)
+    for layer in layers:
+        layer.use_positions_of(shared, owns=layer is first)
+    return shared
+
+
+def _check_layers(layers: Sequence[Any]) -> None:
     if not layers:
         raise ValueError("share_positions needs at least one layer")
     if not all(layer.owns_positions for layer in layers):
@@ -116,8 +172,3 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
                 "layers that share positions must agree in channels, groups and kernel_count: "
                 f"positions of shape {tuple(first.positions.shape)} and {tuple(layer.positions.shape)}"
             )
-    shared = SharedPositions(first.dilated_kernel_size, first.interpolation)
-    shared.register_positions(first.positions, first.sigma)
-    for layer in layers:
-        layer.use_positions_of(shared)
-    return shared

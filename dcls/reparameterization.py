@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import Dcls2d, DclsNd
-from dcls.joint_construction import construct_alone
-from dcls.positions import SharedPositions
+from dcls.joint_construction import remove_joint_construction
 
 
 @torch.no_grad()
@@ -17,7 +16,7 @@ def reparameterize(model: nn.Module, example: Tensor | None = None) -> nn.Module
     in a program exported by torch.export, torch.onnx or torch.jit.trace; torch.jit.script does not take them.
 
     Args:
-        model: Any module; positions that its layers shared are removed, too.
+        model: Any module.
         example: An input of the largest size there will be. It runs through the model once, and each 2-D kernel is
             cropped to what it can meet there; larger inputs are refused afterwards, but for traced programs, which
             check nothing. None keeps the kernels whole.
@@ -32,9 +31,7 @@ def reparameterize(model: nn.Module, example: Tensor | None = None) -> nn.Module
         for name, child in list(parent._modules.items()):  # named_children() leaves out a layer's second name
             if isinstance(child, DclsNd):
                 setattr(parent, name, folded[child])
-            elif isinstance(child, SharedPositions):
-                delattr(parent, name)
-    construct_alone(model)
+    remove_joint_construction(model)
     return folded[model] if isinstance(model, DclsNd) else model
 
 

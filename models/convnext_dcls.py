@@ -5,21 +5,15 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
+from .dcls_variant import DclsVariant
 from .registration import build, describe, imagenet_cfg
-from .stages import DclsInStages
 
 
-class ConvNeXtDcls(DclsInStages, ConvNeXt):
+class ConvNeXtDcls(DclsVariant, ConvNeXt):
     """timm's ConvNeXt whose blocks hold a ``dcls.Dcls2d`` as ``conv_dw``; a stage's blocks share their positions."""
 
-    conv_name = "conv_dw"
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layers for layer decay: shared positions count to their stage's first block, the earliest to use them."""
-        matcher = super().group_matcher(coarse)
-        if not coarse:
-            matcher["blocks"] = [(r"^stages\.(\d+)\.shared", (0,)), *matcher["blocks"]]
-        return matcher
+    match = "stages.*.conv_dw"
+    share = "stages.*"
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

@@ -6,16 +6,19 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.fastvit import FastVit, RepConditionalPosEnc
 
+from .dcls_variant import DclsVariant
 from .registration import build, describe, imagenet_cfg
-from .stages import DclsEverywhere
 
 
-class FastVitDcls(DclsEverywhere, FastVit):
+class FastVitDcls(DclsVariant, FastVit):
     """timm's FastViT with ``dcls.Dcls2d`` in its MLPs and its position embedding; a stage shares positions.
 
     The convolutions between the stages double the channels; they are not depthwise and stay. On CPUs, train it with
     ``training.channels_last: false``: in that format PyTorch 2.14 crashes on timm's own FastViT, too.
     """
+
+    match = 7
+    share = "stage"
 
 
 class PositionEncoding(RepConditionalPosEnc):

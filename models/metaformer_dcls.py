@@ -12,14 +12,15 @@ from timm.models.metaformer import (
     SepConv,
 )
 
+from .dcls_variant import DclsVariant
 from .registration import build, describe, imagenet_cfg
-from .stages import DclsInStages
 
 
-class MetaFormerDcls(DclsInStages, MetaFormer):
+class MetaFormerDcls(DclsVariant, MetaFormer):
     """timm's MetaFormer whose ``SepConv`` mixers hold a ``dcls.Dcls2d`` as ``dwconv``; a stage shares positions."""
 
-    conv_name = "token_mixer.dwconv"
+    match = "stages.*.token_mixer.dwconv"
+    share = "stages.*"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,11 +39,11 @@ class MetaFormerDcls(DclsInStages, MetaFormer):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer decay, which timm's MetaFormer lacks: stem, blocks in their order, head.
 
-        Downsampling and shared positions count to their stage's first block.
+        Downsampling counts to its stage's first block, as do shared positions, which that block holds.
         """
         stage = r"^stages\.(\d+)"
         fine = [
-            (r"^stages\.(\d+)\.(?:downsample|shared)", (0,)),
+            (r"^stages\.(\d+)\.downsample", (0,)),
             (r"^stages\.(\d+)\.blocks\.(\d+)", None),
         ]
         return dict(stem=r"^stem", blocks=stage if coarse else fine)

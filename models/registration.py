@@ -8,7 +8,6 @@ from torch import nn
 
 from dcls.checkpoints.reading import read_weights
 
-from .released.download import fetch
 from .released.releases import release_of
 from .released.upstream import to_model
 
@@ -59,6 +58,8 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
     release, overlay = release_of(variant), kwargs.get("pretrained_cfg_overlay") or {}
     is_elsewhere = isinstance(kwargs.get("pretrained_cfg"), dict | PretrainedCfg) or not _SOURCES.isdisjoint(overlay)
     if pretrained and release is not None and not is_elsewhere:
+        from .released.download import fetch  # only now: building a model needs no downloader
+
         weights = read_weights(fetch(release, kwargs.get("cache_dir")))
         kwargs["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
     model = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_model, **kwargs)

@@ -5,11 +5,11 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import Bottleneck, ResNet
 
+from .dcls_variant import DclsVariant
 from .registration import build, describe, imagenet_cfg
-from .stages import DclsEverywhere
 
 
-class ResNetDcls(DclsEverywhere, ResNet):
+class ResNetDcls(DclsVariant, ResNet):
     """timm's ResNet whose bottlenecks hold a dense ``dcls.Dcls2d`` as ``conv2``; every layer has its own positions."""
 
     match = "layer*.conv2"

@@ -72,7 +72,7 @@ class SharedPair(nn.Module):
         super().__init__()
         self.first = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
         self.second = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
-        self.shared = dcls.share_positions([self.first, self.second])
+        dcls.share_positions([self.first, self.second])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.second(self.first(x))

@@ -21,9 +21,9 @@ class Stage(nn.Module):
         self.convs = nn.ModuleList(
             dcls.Dcls2d(6, 6, 4, (9, 7), padding="same", groups=6, interpolation=interpolation) for _ in range(4)
         )
-        self.shared = dcls.share_positions(list(self.convs[:3]))
+        dcls.share_positions(list(self.convs[:3]))
         if together:
-            dcls.construct_together(self)
+            self.joint_construction = dcls.register_joint_construction(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for conv in self.convs:
@@ -96,7 +96,7 @@ def test_nothing_stale_after_an_interruption() -> None:
     handle.remove()
     copy.deepcopy(stage)
     with torch.no_grad():
-        stage.shared.positions.add_(1)
+        stage.convs[0].positions.add_(1)
         alone = Stage(together=False).eval()
         alone.load_state_dict(stage.state_dict())
         torch.testing.assert_close(stage.eval()(x), alone(x))
@@ -112,7 +112,7 @@ def test_weights_of_two_precisions_are_built_apart() -> None:
 
 def test_blocks_can_be_checkpointed_once_each_layer_builds_alone() -> None:
     stage, alone = pair()
-    dcls.construct_alone(stage)
+    stage.joint_construction.remove()
     assert not stage._forward_pre_hooks and not stage._forward_hooks and not stage._forward_hooks_always_called
     x = torch.randn(2, 6, 8, 8, requires_grad=True)
     out = x
@@ -150,7 +150,7 @@ def test_copies_build_their_own() -> None:
     stage = Stage()
     for twin in (copy.deepcopy(stage), pickle.loads(pickle.dumps(stage))):
         with torch.no_grad():
-            twin.shared.positions.add_(1)
+            twin.convs[0].positions.add_(1)
         alone = Stage(together=False)
         alone.load_state_dict(twin.state_dict())
         assert_equal_pass(twin, alone)

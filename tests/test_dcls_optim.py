@@ -17,7 +17,7 @@ def test_each_parameter_is_in_one_group_positions_apart() -> None:
     groups = dcls.param_groups(model, weight_decay=0.05)
     for name, parameter in model.named_parameters():
         (options,) = options_of(groups, parameter)
-        if name.startswith("shared"):
+        if ".shared." in name:
             assert options == {"weight_decay": 0.0, "lr_scale": 5.0}
         else:
             assert options == {"weight_decay": 0.0 if name.endswith("bias") else 0.05}
@@ -30,7 +30,7 @@ def test_scale_multiplies_layer_decay() -> None:
     for index in range(4):
         stage = model.stages[index]
         (first_block,) = options_of(groups, stage.blocks[0].conv_dw.weight)
-        for parameter in (stage.shared.positions, stage.shared.sigma):
+        for parameter in (stage.blocks[0].conv_dw.positions, stage.blocks[0].conv_dw.sigma):
             (options,) = options_of(groups, parameter)
             assert options["lr_scale"] == pytest.approx(5 * first_block["lr_scale"])
             assert options["weight_decay"] == 0
@@ -45,7 +45,7 @@ def test_groups_carry_lr_where_no_scheduler_applies_scales() -> None:
         p.grad = torch.ones_like(p)
     optimizer.step()
     for name, p in model.named_parameters():
-        step = 0.3 if name.startswith("shared") else 0.1
+        step = 0.3 if ".shared." in name else 0.1
         torch.testing.assert_close(before[name] - p, torch.full_like(p, step))
 
 
@@ -65,15 +65,15 @@ def test_clamp_hook_follows_every_step_until_removed() -> None:
     model = SharedPair()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     handle = dcls.register_clamp_hook(optimizer, model)
-    model.shared.positions.grad = torch.full_like(model.shared.positions, -100.0)
+    model.first.positions.grad = torch.full_like(model.first.positions, -100.0)
     optimizer.step()
-    assert torch.all(model.shared.positions == 3)
+    assert torch.all(model.first.positions == 3)
     handle.remove()
     optimizer.step()
-    assert torch.all(model.shared.positions == 103)
+    assert torch.all(model.first.positions == 103)
 
 
 def test_names_of_a_layer_and_of_a_model() -> None:
     assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5)) == {"positions", "sigma"}
-    assert dcls.position_names(SharedPair()) == {"shared.positions", "shared.sigma"}
+    assert dcls.position_names(SharedPair()) == {"first.shared.positions", "first.shared.sigma"}
     assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5, interpolation="bilinear")) == {"positions"}

@@ -9,9 +9,9 @@ import dcls
 def test_a_shared_set_stands_once_in_parameters_and_state_dict() -> None:
     model = SharedPair()
     assert set(model.state_dict()) == {
-        "first.weight", "first.bias", "second.weight", "second.bias", "shared.positions", "shared.sigma",
+        "first.weight", "first.bias", "first.shared.positions", "first.shared.sigma", "second.weight", "second.bias",
     }  # fmt: skip
-    assert model.first.positions is model.second.positions is model.shared.positions
+    assert model.first.positions is model.second.positions is model.first.shared.positions
     assert "shared positions" in repr(model.first)
 
 
@@ -19,26 +19,26 @@ def test_gradients_of_all_users_add_up() -> None:
     model = SharedPair()
     x = torch.randn(1, 4, 9, 9)
     (model.first(x).square().sum() + model.second(x).square().sum()).backward()
-    total = model.shared.positions.grad.clone()
+    total = model.first.shared.positions.grad.clone()
     parts = []
     for layer in (model.first, model.second):
         model.zero_grad()
         layer(x).square().sum().backward()
-        parts.append(model.shared.positions.grad)
+        parts.append(model.first.shared.positions.grad)
     torch.testing.assert_close(total, parts[0] + parts[1])
 
 
 def test_loads_that_replace_tensors_stay_shared(tmp_path) -> None:
     source, target = SharedPair(), SharedPair()
     target.load_state_dict(source.state_dict(), assign=True)
-    assert target.first.positions is target.second.positions is target.shared.positions
+    assert target.first.positions is target.second.positions is target.first.shared.positions
     x = torch.randn(1, 4, 9, 9)
     assert torch.equal(target(x), source(x))
 
     with torch.device("meta"):
         empty = SharedPair()
     empty.to_empty(device="cpu").load_state_dict(source.state_dict())
-    assert empty.first.positions is empty.second.positions is empty.shared.positions
+    assert empty.first.positions is empty.second.positions is empty.first.shared.positions
     assert torch.equal(empty(x), source(x))
 
 
@@ -49,8 +49,8 @@ def test_meta_modules_can_be_initialised_afterwards() -> None:
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    assert torch.all(model.shared.sigma == torch.tensor(0.23))
-    assert model.shared.positions.abs().max() <= 3
+    assert torch.all(model.first.shared.sigma == torch.tensor(0.23))
+    assert model.first.shared.positions.abs().max() <= 3
     assert torch.isfinite(model(torch.randn(1, 4, 9, 9))).all()
 
 
@@ -72,7 +72,7 @@ def test_casts_keep_positions_at_float32_or_better_with_their_gradients(cast) ->
     model(torch.randn(1, 4, 9, 9)).sum().backward()
     getattr(model, cast)()
     expected = torch.float64 if cast == "double" else torch.float32
-    for parameter in (model.shared.positions, model.shared.sigma):
+    for parameter in (model.first.shared.positions, model.first.shared.sigma):
         assert parameter.dtype == parameter.grad.dtype == expected
     assert model.first.weight.dtype == {"half": torch.float16, "bfloat16": torch.bfloat16}.get(cast, expected)
 

@@ -187,8 +187,11 @@ class TestWhatCreateModelOffers:
         assert set(layer_of) == {n for n, _ in model.named_parameters()}
         for index in range(4):
             blocks = [n for n in layer_of if n.startswith(f"stages.{index}.blocks.0.")]
-            assert layer_of[f"stages.{index}.shared.positions"] == layer_of[blocks[0]]
-        firsts = [layer_of[f"stages.{index}.shared.positions"] for index in range(4)]
+            (positions,) = [n for n in layer_of if n.startswith(f"stages.{index}.") and n.endswith(".positions")]
+            assert layer_of[positions] == layer_of[blocks[0]]
+        firsts = [
+            layer_of[f"stages.{index}.blocks.0.norm{'' if 'convnext' in name else '1'}.weight"] for index in range(4)
+        ]
         assert 0 < firsts[0] < firsts[1] < firsts[2] < firsts[3] < max(layer_of.values())
         assert layer_of["stages.2.blocks.3." + ("conv_dw" if "convnext" in name else "token_mixer.dwconv") + ".weight"]
         groups = param_groups_layer_decay(model, layer_decay=0.5)

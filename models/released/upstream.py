@@ -240,4 +240,4 @@ def _owner(model: nn.Module, layer: nn.Module, layer_name: str) -> str:
         raise UserError(f"{layer_name} has learned positions in the file and none in the model")
     if layer.owns_positions:
         return layer_name
-    return next(name for name, module in model.named_modules() if module is layer.shared)
+    return next(name for name, owner in dcls.position_owners(model).items() if owner is layer.shared)
