@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import dcls
 from benchmarks.environment import describe_environment
 from benchmarks.reference import VERSIONS, axis_order, reference
 from models.building import create_model
@@ -51,8 +52,8 @@ def largest_difference(row: str, **options: object) -> float:
     torch.manual_seed(0)
     ours = create_model(config.model.name, num_classes=CLASSES, **options).double()
     with torch.no_grad():
-        for stage in ours.stages:
-            stage.shared.positions.mul_(4)  # some beyond the border, for the clamping
+        for owner in dcls.position_owners(ours).values():
+            owner.positions.mul_(4)  # some beyond the border, for the clamping
     theirs = timm.create_model("convnext_tiny", num_classes=CLASSES, **options).double()
     sets = put_reference_layers(theirs, ours)
     before = {name: value.clone() for name, value in ours.state_dict().items()}
@@ -94,12 +95,12 @@ def put_reference_layers(theirs: nn.Module, ours: nn.Module) -> list[list[nn.Mod
         order = axis_order(2, layer.interpolation)
         first = layers[0]
         with torch.no_grad():
-            first.P.copy_(our_stage.shared.positions[order])
-            if our_stage.shared.sigma is not None:
-                first.SIG.copy_(our_stage.shared.sigma[order])
+            first.P.copy_(layer.positions[order])
+            if layer.sigma is not None:
+                first.SIG.copy_(layer.sigma[order])
         for other in layers[1:]:
             other.P = first.P
-            if our_stage.shared.sigma is not None:
+            if layer.sigma is not None:
                 other.SIG = first.SIG
         sets.append(layers)
     return sets
@@ -177,8 +178,8 @@ def matching_tensors(ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[Tenso
     state, interpolation = theirs.state_dict(), ours.stages[0].blocks[0].conv_dw.interpolation
     for name, value in ours.state_dict().items():
         if ".shared." in name:
-            stage, kind = name.split(".shared.")
-            partner = state[f"{stage}.blocks.0.conv_dw.{'P' if kind == 'positions' else 'SIG'}"]
+            layer, kind = name.split(".shared.")
+            partner = state[f"{layer}.{'P' if kind == 'positions' else 'SIG'}"]
             yield value, partner[axis_order(2, interpolation)]
         else:
             yield value, state[name]

@@ -141,6 +141,8 @@ def test_weights_of_another_model_are_refused_with_what_differs(model) -> None:
     with pytest.raises(UserError) as error:
         load_exactly(model, other.state_dict(), "file.pt")
     message = str(error.value)
-    assert message.startswith("file.pt does not fit ConvNeXtDcls: 8 missing, such as stages.0.shared.positions")
+    assert message.startswith(
+        "file.pt does not fit ConvNeXtDcls: 8 missing, such as stages.0.blocks.0.conv_dw.shared.positions"
+    )
     assert "4 of another shape, such as stages.0.blocks.0.conv_dw.weight (8, 1, 7, 7) instead of (8, 1, 26)" in message
     assert_equal_weights(before, model)

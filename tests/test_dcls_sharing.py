@@ -138,6 +138,7 @@ def test_a_state_dict_holds_the_set_once_and_again_every_time(blocks) -> None:
 def test_a_file_with_an_alias_too_much_loads(blocks) -> None:
     state = blocks.state_dict()
     state["2.shared.positions"] = state["0.shared.positions"] + 1
+    state["2.shared.sigma"] = state["0.shared.sigma"]
     expected = state["2.shared.positions"].clone()
     blocks.load_state_dict(state)
     assert torch.equal(blocks[0].positions, expected), "the last one that was loaded"

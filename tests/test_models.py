@@ -204,7 +204,7 @@ class TestWhatCreateModelOffers:
         optimizer = create_optimizer_v2(model, "adamw", lr=1e-3, weight_decay=0.05)
         for group in optimizer.param_groups:
             for p in group["params"]:
-                if any(p is stage.shared.positions or p is stage.shared.sigma for stage in model.stages):
+                if any(p is layer.positions or p is layer.sigma for layer in dcls_layers(model)):
                     assert group["weight_decay"] == 0
 
     def test_state_dict_holds_each_tensor_once(self, name, tmp_path) -> None:
@@ -227,18 +227,19 @@ class TestWhatCreateModelOffers:
         x = torch.randn(1, 3, 64, 64)
         for other in (copy.deepcopy(model), empty):
             for stage in other.stages:
-                assert all(layer.positions is stage.shared.positions for layer in dcls_layers(stage))
+                assert len({layer.positions for layer in dcls_layers(stage)}) == 1
             torch.testing.assert_close(other.eval()(x), model.eval()(x))
 
     def test_ema_averages_a_shared_set_once(self, name) -> None:
         model = timm.create_model(name)
         ema = ModelEmaV3(model, decay=0.9)
         with torch.no_grad():
-            before = model.stages[0].shared.positions.clone()
-            model.stages[0].shared.positions.add_(1.0)
+            before = dcls_layers(model)[0].positions.clone()
+            dcls_layers(model)[0].positions.add_(1.0)
         ema.update(model)
-        torch.testing.assert_close(ema.module.stages[0].shared.positions, before + 0.1)
-        assert dcls_layers(ema.module)[0].positions is ema.module.stages[0].shared.positions
+        first, second = dcls_layers(ema.module.stages[0])[:2]
+        torch.testing.assert_close(first.positions, before + 0.1)
+        assert second.positions is first.positions
 
 
 def test_dense_stride_keeps_resolution() -> None:

@@ -200,8 +200,8 @@ def released_names(model: nn.Module) -> dict[str, torch.Tensor]:
         state[new.replace(".blocks.", ".").replace("head.norm", "norm").replace("head.fc", "head")] = value
     for index, stage in enumerate(model.stages):
         for block in range(len(stage.blocks)):
-            state[f"stages.{index}.{block}.dwconv.P"] = stage.shared.positions.detach().flip(0)
-            state[f"stages.{index}.{block}.dwconv.SIG"] = stage.shared.sigma.detach().flip(0)
+            state[f"stages.{index}.{block}.dwconv.P"] = stage.blocks[0].conv_dw.positions.detach().flip(0)
+            state[f"stages.{index}.{block}.dwconv.SIG"] = stage.blocks[0].conv_dw.sigma.detach().flip(0)
     return state
 
 
@@ -297,7 +297,7 @@ def test_pretrained_fetches_converts_and_loads(zenodo) -> None:
         assert torch.equal(model(x), source(x))
     fewer = timm.create_model("convnext_tiny_dcls_gaussian", pretrained=True, num_classes=3, in_chans=1, **sizes)
     assert fewer.head.fc.out_features == 3
-    assert torch.equal(fewer.stages[2].shared.positions, source.stages[2].shared.positions)
+    assert torch.equal(fewer.stages[2].blocks[0].conv_dw.positions, source.stages[2].blocks[0].conv_dw.positions)
     assert timm.models.is_model_pretrained("convnext_tiny_dcls_gaussian")
 
 

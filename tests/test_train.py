@@ -73,7 +73,7 @@ def test_training_learns_and_positions_move(tiny_config, tmp_path) -> None:
     assert float(history[-1]["val_top1"]) > 90
     assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
     trained = read_weights(tmp_path / "output" / "tiny" / "last.pt")
-    assert trained["stages.0.shared.sigma"].std() > 1e-3
+    assert trained["stages.0.blocks.0.conv_dw.shared.sigma"].std() > 1e-3
 
 
 def test_a_run_cut_off_continues_to_the_same_weights(tiny_config, tmp_path, monkeypatch, capsys) -> None:
@@ -379,8 +379,9 @@ def test_wandb_logger_gets_rates_norms_positions_and_kernels(tiny_config, tmp_pa
     update, epoch = sent[0], next(row for row in sent if "val_top1" in row)
     assert update["learning_rate/positions_x5"] == pytest.approx(5 * update["learning_rate/weights"])
     assert "learning_rate/no_decay" in update and update["gradient_norm"] > 0
-    assert {"positions/stages.0.shared", "sigma/stages.3.shared", "kernels"} <= epoch.keys()
-    assert sum(epoch["positions/stages.0.shared"].histogram) == 2 * 8 * 3
+    shared = "stages.0.blocks.0.conv_dw.shared"
+    assert {f"positions/{shared}", "sigma/stages.3.blocks.0.conv_dw.shared", "kernels"} <= epoch.keys()
+    assert sum(epoch[f"positions/{shared}"].histogram) == 2 * 8 * 3
     assert epoch["kernels"].image.size[0] > 100
     assert [row["step"] for row in sent] == sorted(row["step"] for row in sent)
 

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+import dcls
 import models  # noqa: F401
 from dcls.errors import UserError
 from training.config import OptimizerConfig, ScheduleConfig
@@ -16,7 +17,7 @@ def model():
 
 
 def is_position(model, parameter) -> bool:
-    return any(parameter is p for stage in model.stages for p in stage.shared.parameters())
+    return any(parameter is p for owner in dcls.position_owners(model).values() for p in (owner.positions, owner.sigma))
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb", "sgd"])
@@ -84,7 +85,7 @@ def test_per_epoch_schedule_with_cooldown(model) -> None:
 def test_clamping_is_an_option(model) -> None:
     for clamp in (False, True):
         optimizer = make_optimizer(OptimizerConfig(clamp_positions=clamp), model)
-        positions = model.stages[0].shared.positions
+        positions = model.stages[0].blocks[0].conv_dw.positions
         with torch.no_grad():
             positions.fill_(40.0)
         positions.grad = torch.zeros_like(positions)
