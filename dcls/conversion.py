@@ -48,6 +48,7 @@ def convert(
     interpolation: str = "gaussian",
     match: Match = 7,
     share: str | None = "stage",
+    weights: Callable[[DclsNd], object] | None = None,
 ) -> Conversion:
     """Replace convolutions of a model by DCLS layers, in place.
 
@@ -71,6 +72,8 @@ def convert(
             one another, a new set beginning wherever the channels change. "channels": all. None: no two. Any other
             text: those inside one module whose name it matches as a pattern, such as "stages.*"; of nested modules that
             match, the outermost counts, and layers in none share with no other.
+        weights: Called with each new layer, to draw its weights as the model does. By default they are those of
+            ``nn.ConvNd``.
 
     Returns:
         What was replaced, and what could not be and why.
@@ -88,7 +91,9 @@ def convert(
     for name, conv in wanted.items():
         reason = _why_not(conv, dilated_kernel_size)
         if reason is None:
-            result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+            layer = result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+            if weights is not None:
+                weights(layer)
         else:
             result.skipped[name] = reason
     if not result.replaced:

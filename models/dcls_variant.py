@@ -33,10 +33,9 @@ class DclsVariant:
             interpolation=interpolation,
             match=self.match,
             share=self.share,
+            weights=_draw_weights,
         )
         assert not conversion.skipped, str(conversion)
-        for layer in conversion.replaced.values():
-            _initialise(layer)
 
     def no_weight_decay(self) -> set[str]:
         """Return positions and spreads, and what the timm model names, for timm's own training scripts."""
@@ -44,8 +43,8 @@ class DclsVariant:
         return inherited | dcls.position_names(self)  # type: ignore[arg-type]
 
 
-def _initialise(layer: dcls.DclsNd) -> None:
-    """Draw weights as in the papers' models."""
+def _draw_weights(layer: dcls.DclsNd) -> None:
+    """Start as in the papers' models."""
     trunc_normal_(layer.weight, std=0.02)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -153,3 +153,15 @@ def test_models_of_timm_keep_their_outputs_shape_and_train(name, match) -> None:
     net(x).sum().backward()
     assert net(x).shape == (2, 3)
     assert all(owner.positions.grad is not None for owner in dcls.position_owners(net).values())
+
+
+def test_new_weights_are_drawn_as_the_caller_says() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 7, groups=4), nn.Conv2d(4, 4, 7, groups=4))
+    met = []
+    conversion = dcls.convert(
+        net, dilated_kernel_size=9, kernel_count=3, weights=lambda layer: met.append(nn.init.ones_(layer.weight))
+    )
+    assert [weight is layer.weight for weight, layer in zip(met, conversion.replaced.values(), strict=True)] == [
+        True
+    ] * 2
+    assert torch.all(net[1].weight == 1)
