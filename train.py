@@ -24,6 +24,7 @@ from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
 from training.data import open_splits
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
+from training.extras import require_package
 from training.flops import describe_size
 from training.loaders import evaluation_loader, plan_batches, training_loader
 from training.loop import NonFiniteLossError, TrainState, train_epoch
@@ -90,6 +91,8 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Tr
         UserError: something in the configuration, the data or the machine is wrong.
     """
     training = config.training
+    if config.logging.wandb != "off":
+        require_package("wandb", "wandb", "logging.wandb")
     choose_algorithms(training)
     seed_generators(training.seed)
     batches = plan_batches(training.batch_size, training.micro_batch_size, distributed.world_size)

@@ -10,6 +10,8 @@ from dcls.positions import SharedPositions, share_positions
 from dcls.regularization import repulsive_loss
 from dcls.reparameterization import reparameterize
 
+__version__ = "0.1.0"
+
 __all__ = [
     "INTERPOLATIONS",
     "Conversion",

@@ -12,6 +12,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import _checkout  # noqa: F401
+
 from evaluation.markdown import markdown_table
 from models.loading import load_model, own_preprocessing
 from models.released import RELEASES

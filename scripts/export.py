@@ -3,25 +3,25 @@
 
     scripts/export.py output/quickstart/best.pt --hub hub/quickstart --onnx quickstart.onnx --program quickstart.pt2
 
-The Hub folder holds the model as it is; ``timm.create_model("local-dir:hub/quickstart", pretrained=True)`` loads it
-after ``import models``. ONNX and program hold it folded, with plain convolutions, for any batch size; ONNX needs onnx
-and onnxscript.
+The Hub folder holds the model as it is; after ``import dcls.models``, it is loaded by
+``timm.create_model("local-dir:hub/quickstart", pretrained=True)``. ONNX and program hold it folded, with plain
+convolutions, for any batch size; ONNX needs onnx and onnxscript.
 """
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
+import _checkout  # noqa: F401
 import torch
 from timm.models import save_for_hf
 from torch import nn
 
 import dcls
 from dcls.checkpoints.description import ModelDescription, Preprocessing
-from dcls.errors import UserError
 from models.loading import load_model, own_preprocessing
 from models.released.releases import release_of
 from training.cli import cli_errors
+from training.extras import require_package
 from training.flops import count_multiply_adds, count_parameters
 
 CITATION = """@article{hassani2023beyond,
@@ -46,8 +46,8 @@ def main() -> None:
     if not (options.hub or options.onnx or options.program):
         parser.error("give --hub, --onnx or --program")
     with cli_errors():
-        if options.onnx and find_spec("onnxscript") is None:
-            raise UserError("needs onnx and onnxscript", "pip install -e '.[export]'", key="--onnx")
+        if options.onnx:
+            require_package("onnxscript", "export", "--onnx")
         for path in filter(None, (options.onnx, options.program)):
             path.parent.mkdir(parents=True, exist_ok=True)
         model, description = load_model(options.checkpoint)
@@ -101,10 +101,10 @@ def model_card(
     folder = f'"local-dir:PATH/TO/{title}"'
     lines += [
         "",
-        "In the environment and folder of the project that trained it:",
+        "With `dcls-imagenet[models]` installed:",
         "",
         "```python",
-        "import models, timm",
+        "import dcls.models, timm",
     ]
     lines += [f"net = timm.create_model({folder}, pretrained=True)", "```", ""]
     return "\n".join([*lines, "```bibtex", CITATION, "```", ""])

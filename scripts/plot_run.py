@@ -10,6 +10,7 @@ import argparse
 import csv
 from pathlib import Path
 
+import _checkout  # noqa: F401
 import matplotlib
 
 import dcls

@@ -7,6 +7,7 @@ scripts/plot_schedule.py configs/imagenet/convnext_tiny_dcls_gaussian.yaml --out
 import argparse
 from pathlib import Path
 
+import _checkout  # noqa: F401
 import matplotlib
 import torch
 from matplotlib.axes import Axes

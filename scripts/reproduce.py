@@ -10,9 +10,13 @@ A launch can be repeated at any time: finished runs are left alone, interrupted 
 """
 
 import argparse
+import importlib
 from pathlib import Path
+from types import ModuleType
 
-from reproduction import local, slurm, submitit_launcher
+import _checkout  # noqa: F401
+
+from reproduction import local, slurm
 from reproduction.cluster import load_cluster
 from reproduction.collect import collect
 from reproduction.overview import overview, results_table
@@ -20,6 +24,7 @@ from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
 from training.cli import cli_errors
+from training.extras import require_package
 
 RUNS = Path("output")
 
@@ -92,7 +97,7 @@ def launch(options: argparse.Namespace) -> None:
 def _launch_pending(pending: list[RowRun], options: argparse.Namespace) -> None:
     if options.launcher in ("slurm", "submitit"):
         cluster = load_cluster(options.cluster, nodes=options.nodes, processes_per_node=options.processes)
-        launcher = slurm if options.launcher == "slurm" else submitit_launcher
+        launcher = slurm if options.launcher == "slurm" else _submitit_launcher()
         launcher.submit(pending, cluster, options.set, options.runs, dry_run=options.dry_run)
         return
     processes = local.processes_of_a_run(options.launcher, options.processes)
@@ -101,6 +106,11 @@ def _launch_pending(pending: list[RowRun], options: argparse.Namespace) -> None:
             print(*local.command(run, processes, options.set))
     else:
         local.train_all(pending, options.at_once, processes, options.set)
+
+
+def _submitit_launcher() -> ModuleType:
+    require_package("submitit", "slurm", "--launcher submitit")
+    return importlib.import_module("reproduction.submitit_launcher")
 
 
 def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:

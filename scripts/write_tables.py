@@ -20,6 +20,8 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
 import argparse
 import sys
 
+import _checkout  # noqa: F401
+
 from reproduction.documents import configurations, documents
 from reproduction.rows import REPOSITORY
 
