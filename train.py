@@ -194,7 +194,7 @@ def fit(run: TrainingRun) -> None:
 
 
 def outcome(run: TrainingRun) -> str:
-    """What a finished run leaves, in one line."""
+    """Say in one line what a finished run leaves."""
     kind = "weights" if run.state.ema is None else "averaged weights"
     return (
         f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}, the last epoch's {kind} in "

@@ -88,7 +88,7 @@ def flag_of(key: str | None) -> str | None:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; preprocessing that is not given comes from the checkpoint or the model."""
+    """Read the command line; preprocessing that is not given comes from the checkpoint or the model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
@@ -172,7 +172,7 @@ def open_images(options: argparse.Namespace, distributed: DistributedContext) ->
 
 
 def image_configuration(options: argparse.Namespace) -> DataConfig:
-    """The command line's values, checked as those of a configuration file.
+    """Check the command line's values as those of a configuration file.
 
     Raises:
         UserError: one is out of range.

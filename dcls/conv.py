@@ -113,7 +113,7 @@ class DclsNd(PositionOwner):
 
     @torch.no_grad()
     def fuse(self) -> nn.Module:
-        """The plain convolution, ``nn.ConvNd``, with this layer's kernel as its weight; the layer stays as it is.
+        """Return the plain convolution, ``nn.ConvNd``, whose weight is this layer's kernel; the layer stays as it is.
 
         By this name ``timm.utils.reparameterize_model`` finds it.
         """
@@ -304,7 +304,7 @@ class Dcls2d(DclsNd):
     _plain = FastConv2d
 
     def fuse(self, input_size: tuple[int, int] | None = None) -> FastConv2d:
-        """The plain convolution, an ``nn.Conv2d``, with this layer's kernel as its weight; the layer stays as it is.
+        """Return the plain convolution, an ``nn.Conv2d`` with this layer's kernel as weight; the layer stays as it is.
 
         Args:
             input_size: (H, W) of the largest input there will be, if the kernel may be cropped for it.

@@ -111,7 +111,7 @@ def convert(
 
 
 def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_count: int, interpolation: str) -> DclsNd:
-    """A DCLS layer with everything of a convolution but its kernel; outputs have the same shape.
+    """Build a DCLS layer with everything of a convolution but its kernel; outputs have the same shape.
 
     Raises:
         ValueError: there is none, because of the convolution's padding or because it is no plain ``nn.ConvNd``.
@@ -163,7 +163,7 @@ def _per_axis(conv: Any, size: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _why_not(conv: Any, size: int | tuple[int, ...]) -> str | None:
-    """Why a convolution cannot be replaced, or None."""
+    """Return why a convolution cannot be replaced, or None."""
     plain = next((plain for plain in _LAYERS if isinstance(conv, plain)), None)
     if plain is None:
         return "it is no nn.Conv1d, nn.Conv2d or nn.Conv3d"
@@ -179,7 +179,7 @@ def _why_not(conv: Any, size: int | tuple[int, ...]) -> str | None:
 
 
 def _padding_like(conv: Any, size: tuple[int, ...]) -> str | tuple[int, ...] | None:
-    """The padding with which a kernel of this size gives outputs of the same shape, None if there is none."""
+    """Return the padding with which a kernel of this size gives outputs of the same shape, None if there is none."""
     if conv.padding == "same":
         return "same"
     if len(size) != len(conv.kernel_size):
@@ -204,7 +204,7 @@ def _padding_problem(conv: Any, size: int | tuple[int, ...]) -> str:
 
 
 def _put_everywhere(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Wherever the model holds the convolution: a module may stand in several places."""
+    """Replace the convolution wherever the model holds it: a module may be in several places."""
     for parent in model.modules():
         for name, child in parent._modules.items():
             if child is old:

@@ -37,7 +37,7 @@ class KernelCache:
             self._cache = None
 
     def get(self, sources: Sequence[Tensor], build: Callable[[], Tensor]) -> Tensor:
-        """The kept kernel if it was built from what sources hold now, else a new one."""
+        """Return the kept kernel if it was built from what sources hold now, else a new one."""
         # Tensors of inference mode count no versions, those on the meta device have no memory.
         if any(source.is_inference() or source.is_meta for source in sources):
             return build()

@@ -69,16 +69,16 @@ def evaluate(
         totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
     distributed.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()
-    if int(count) != len(loader.dataset):
-        raise UserError(
-            f"only {int(count)} of the data set's {len(loader.dataset)} images could be read", "see the warnings above"
-        )
+    expected = len(loader.dataset)  # type: ignore[arg-type]  # torch types a Dataset without a length
+    if int(count) != expected:
+        problem = f"only {int(count)} of the data set's {expected} images could be read"
+        raise UserError(problem, "see the warnings above")
     seconds = time.perf_counter() - start
     return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds, *_real(*real))
 
 
 def _count(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sums over a batch: logits (B, num_classes), targets (B,) or (B, 1 + L) -> (7,) float64.
+    """Sum over a batch: logits (B, num_classes), targets (B,) or (B, 1 + L) -> (7,) float64.
 
     Loss, top-1 and top-5 hits, images; top-1 and top-5 hits by the further labels, images that have some.
     """

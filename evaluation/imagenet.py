@@ -14,7 +14,7 @@ _VALIDATION_IMAGES = 50_000
 
 
 def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] | None:
-    """The outputs that stand for a data set's classes, None where these are all, in order.
+    """Return the outputs that belong to a data set's classes, None where these are all, in order.
 
     ImageNet-A and -R have folders for 200 of ImageNet's classes, and models choose among these alone, as in their
     papers (arXiv:1907.07174, arXiv:2006.16241). ImageNet-Sketch has all classes, ImageNet-V2 too, as folders 0 to 999.

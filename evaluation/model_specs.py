@@ -93,7 +93,7 @@ def _names(pattern: str, pretrained: bool) -> list[str]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file; for a folder the last weights of every finished run in it, or without any run the files in it."""
+    """Return the file; for a folder the last weights of every finished run in it, or else the files in it."""
     if not path.is_dir():
         return [path]
     runs = sorted(path.rglob(WEIGHTS))

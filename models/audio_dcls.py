@@ -29,7 +29,8 @@ class ConvNeXtAudio(ConvNeXtDcls):
 
     def __init__(self, in_chans: int = 1, **kwargs: Any) -> None:
         super().__init__(in_chans=in_chans, **kwargs)
-        self.stem[0] = _patches(in_chans, self.stem[0].out_channels, bias=True)
+        stem: Any = self.stem
+        stem[0] = _patches(in_chans, stem[0].out_channels, bias=True)
 
 
 class MetaFormerAudio(MetaFormerDcls):
@@ -37,7 +38,8 @@ class MetaFormerAudio(MetaFormerDcls):
 
     def __init__(self, in_chans: int = 1, **kwargs: Any) -> None:
         super().__init__(in_chans=in_chans, **kwargs)
-        self.stem.conv = _patches(in_chans, self.stem.conv.out_channels, bias=False)
+        stem: Any = self.stem
+        stem.conv = _patches(in_chans, stem.conv.out_channels, bias=False)
 
 
 class FastVitAudio(FastVitDcls):
@@ -45,7 +47,7 @@ class FastVitAudio(FastVitDcls):
 
     def __init__(self, in_chans: int = 1, embed_dims: tuple[int, ...] = (64, 128, 256, 512), **kwargs: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dims=embed_dims, **kwargs)
-        self.stem = _patches(in_chans, embed_dims[0], bias=False)
+        self.stem = _patches(in_chans, embed_dims[0], bias=False)  # type: ignore[assignment]  # timm's is a Sequential
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

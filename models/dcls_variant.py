@@ -39,8 +39,8 @@ class DclsVariant:
 
     def no_weight_decay(self) -> set[str]:
         """Return positions and spreads, and what the timm model names, for timm's own training scripts."""
-        inherited = super().no_weight_decay() if hasattr(super(), "no_weight_decay") else set()
-        return inherited | dcls.position_names(self)  # type: ignore[arg-type]
+        inherited: Any = getattr(super(), "no_weight_decay", set)
+        return set(inherited()) | dcls.position_names(self)  # type: ignore[arg-type]
 
 
 def _draw_weights(layer: dcls.DclsNd) -> None:

@@ -26,8 +26,9 @@ class PositionEncoding(RepConditionalPosEnc):
 
     def reparameterize(self) -> None:
         """Fold the DCLS layer, then the skip connection around it."""
-        self.pos_enc = self.pos_enc.fuse()
-        self.spatial_shape = self.pos_enc.kernel_size
+        layer: Any = self.pos_enc
+        self.pos_enc = conv = layer.fuse()
+        self.spatial_shape = conv.kernel_size
         super().reparameterize()
 
 

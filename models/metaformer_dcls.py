@@ -32,9 +32,11 @@ class MetaFormerDcls(DclsVariant, MetaFormer):
         self._use_original_eps()
 
     def _use_original_eps(self) -> None:
-        """The original's head normalises with 1e-5, timm's with 1e-6: logits would differ by 1e-3."""
-        if isinstance(self.head.fc, MlpHead):
-            self.head.fc.norm.eps = 1e-5
+        """Normalise in the head with the original's 1e-5; with timm's 1e-6 logits would differ by 1e-3."""
+        head: Any = self.head
+        if isinstance(head.fc, MlpHead):
+            norm: Any = head.fc.norm
+            norm.eps = 1e-5
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer decay, which timm's MetaFormer lacks: stem, blocks in their order, head.
@@ -105,28 +107,28 @@ def convformer_s18_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> Met
 
 @register_model
 def convformer_xs12(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
-    """A ConvFormer of 12 narrow blocks with 7x7 convolutions, which timm lacks: what the next one is compared with."""
+    """ConvFormer of 12 narrow blocks with 7x7 convolutions, which timm lacks: the baseline of the next ones."""
     defaults = dict(_CONVFORMER, **_XS12)
     return build(MetaFormer, "convformer_xs12", pretrained, **{**defaults, **kwargs})
 
 
 @register_model
 def convformer_xs12_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
+    """ConvFormer of 12 narrow blocks, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
     defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="bilinear")
     return _create("convformer_xs12_dcls_bilinear", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_xs12_dcls_triangle(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, triangles of learned width: for quick runs."""
+    """ConvFormer of 12 narrow blocks, 26 elements in 23x23, triangles of learned width: for quick runs."""
     defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="triangle")
     return _create("convformer_xs12_dcls_triangle", pretrained, defaults, kwargs)
 
 
 @register_model
 def convformer_xs12_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """A ConvFormer of 12 narrow blocks, 26 elements in 23x23, Gaussians of learned width: for quick runs."""
+    """ConvFormer of 12 narrow blocks, 26 elements in 23x23, Gaussians of learned width: for quick runs."""
     defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="gaussian")
     return _create("convformer_xs12_dcls_gaussian", pretrained, defaults, kwargs)
 

@@ -62,6 +62,6 @@ def build(model_type: type[nn.Module], variant: str, pretrained: bool, **kwargs:
 
         weights = read_weights(fetch(release, kwargs.get("cache_dir")))
         kwargs["pretrained_cfg_overlay"] = {**overlay, "state_dict": weights}
-    model = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_model, **kwargs)
+    model: Any = build_model_with_cfg(model_type, variant, pretrained, pretrained_filter_fn=to_model, **kwargs)
     model.pretrained_cfg.pop("state_dict", None)  # or every copy of the model would carry the file's weights
     return model

@@ -86,7 +86,7 @@ class Table:
     rows: list[RowResult]
 
     def comparison(self, row: RowResult) -> Comparison:
-        """The row against its baseline, by seeds that both have."""
+        """Compare the row with its baseline, by seeds that both have."""
         baseline = next((other for other in self.rows if other.row.name == row.row.facts.baseline), None)
         if baseline is None:
             return Comparison([])
@@ -108,7 +108,7 @@ class Table:
         return {variant: Comparison(differences) for variant, differences in found.items()}
 
     def cells(self) -> list[dict[str, str]]:
-        """The table's lines, column -> text."""
+        """Return the table's lines, column -> text."""
         return [self._line(row) for row in self.rows]
 
     def markdown(self) -> str:
@@ -205,7 +205,7 @@ class Table:
 
 
 def collect(runs: Path, rows: Iterable[Row]) -> list[Table]:
-    """The tables of these rows, as far as their runs are finished; a table without any run is left out.
+    """Collect the tables of these rows from their finished runs; a table without any run is left out.
 
     Raises:
         UserError: there are no runs of these rows, or one of their files cannot be read.
@@ -233,7 +233,7 @@ def collect_row(runs: Path, row: Row) -> RowResult:
 
 
 def read_result(run: RowRun) -> Result:
-    """What a finished run's files say.
+    """Read what a finished run's files say.
 
     Raises:
         UserError: one of them is missing or damaged.

@@ -35,7 +35,7 @@ def processes_of_a_run(launcher: str, given: int | None) -> int:
 
 
 def command(run: RowRun, processes: int, overrides: Sequence[str]) -> list[str]:
-    """The command that trains a run, under torchrun where it has several processes."""
+    """Return the command that trains a run, under torchrun where it has several processes."""
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -103,7 +103,7 @@ def _visible_gpus() -> list[str]:
 
 
 def share_of_machine(place: int, at_once: int, processes: int, gpus: Sequence[str]) -> dict[str, str]:
-    """What a run gets of this machine, as environment variables.
+    """Return a run's share of this machine, as environment variables.
 
     Raises:
         UserError: runs of several processes would have to share GPUs.

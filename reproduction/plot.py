@@ -1,6 +1,7 @@
 """Pictures of a table: the accuracy of every seed, and how it grew."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -9,6 +10,7 @@ from training.metrics import counted_weights
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 
 def plot_table(table: Table, out: Path) -> list[Path]:
@@ -49,7 +51,7 @@ def _groups(table: Table) -> dict[str, list[RowResult]]:
     return {models[name]: members for name, members in found.items()}
 
 
-def _draw_seeds(axes: plt.Axes, members: list[RowResult]) -> None:
+def _draw_seeds(axes: Axes, members: list[RowResult]) -> None:
     """One column a row, one dot a seed, a line at the mean."""
     for x, row in enumerate(members):
         top1 = row.values("top1")
@@ -62,8 +64,8 @@ def _draw_seeds(axes: plt.Axes, members: list[RowResult]) -> None:
     axes.set_ylabel("top-1 after the last epoch (%)")
 
 
-def _draw_curves(axes: plt.Axes, members: list[RowResult]) -> None:
-    """Validation accuracy by epoch, mean over the seeds."""
+def _draw_curves(axes: Axes, members: list[RowResult]) -> None:
+    """Draw validation accuracy by epoch, the mean over the seeds."""
     for x, row in enumerate(members):
         histories = row.values("history")
         epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
@@ -71,5 +73,6 @@ def _draw_curves(axes: plt.Axes, members: list[RowResult]) -> None:
         means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
         axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.variant)
     axes.set(xlabel="epoch", ylabel="validation top-1 (%)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator: Any = axes.xaxis.get_major_locator()
+    locator.set_params(integer=True)
     axes.legend(frameon=False, fontsize=8)

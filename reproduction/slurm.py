@@ -48,7 +48,7 @@ def submit(runs: Sequence[RowRun], cluster: Cluster, overrides: Sequence[str], f
 
 
 def sbatch_command(cluster: Cluster, num_runs: int, tasks: Path) -> list[str]:
-    """The command that queues the array."""
+    """Return the command that queues the array."""
     given = {"nodes": cluster.nodes, "array": f"0-{num_runs - 1}", "output": str(tasks.parent / "%A_%a.log")}
     options = [f"--{key}={value}" for key, value in {**given, **cluster.sbatch}.items()]
     return ["sbatch", *options, str(SCRIPT), f"@{tasks}"]

@@ -44,7 +44,7 @@ class TrainingJob:
         subprocess.run(["bash", NODE_SCRIPT, *self.arguments], cwd=REPOSITORY, env=environment, check=True)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What to do after the time was up: the same again, which continues the run."""
+        """Return what to do when the time was up: the same again, which continues the run."""
         return submitit.helpers.DelayedSubmission(self)
 
 

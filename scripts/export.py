@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def program_of(model: nn.Module, images: torch.Tensor) -> torch.export.ExportedProgram:
-    """The model for any batch of images of this size."""
+    """Export the model for any batch of images of this size."""
     return torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 

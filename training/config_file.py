@@ -174,7 +174,7 @@ def _explain(item: Any, settings: _Settings) -> UserError:
 
 
 def _suggestion(name: str) -> str:
-    """The valid key nearest to a wrong one; a key in the wrong section is recognised by its last part."""
+    """Return the valid key nearest to a wrong one; a key in the wrong section is recognised by its last part."""
     keys = valid_keys()
     if "." not in name:
         near = difflib.get_close_matches(name, [*section_types(), *(k.split(".")[1] for k in keys)], n=1)

@@ -144,7 +144,7 @@ def class_names(dataset: Any) -> list[str] | None:
 
 
 def count_classes(train: Any, val: Any, requested: int | None) -> int:
-    """The number of classes of the model's output.
+    """Return the number of classes of the model's output.
 
     Raises:
         UserError: the splits differ in their classes, there are more classes than requested, or nobody knows.

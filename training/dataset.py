@@ -66,14 +66,14 @@ class ImageLoader(DataLoader):
     """A loader of ``ImageSamples`` that raises their errors in the main process.
 
     Args:
-        *args: As ``DataLoader``, without ``collate_fn``.
-        **kwargs: Likewise.
+        dataset: The samples.
+        **kwargs: As ``DataLoader``, without ``collate_fn``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, collate_fn=_first_error_or_batch, **kwargs)
+    def __init__(self, dataset: Dataset, **kwargs: Any) -> None:
+        super().__init__(dataset, collate_fn=_first_error_or_batch, **kwargs)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch

@@ -47,7 +47,7 @@ class DistributedContext:
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """A block that the first process leaves, even by an error, before the others enter, e.g. for a download."""
+        """Run a block, such as a download, in the first process before the others, even if it ends by an error."""
         if not self.is_main:
             self.barrier()
         try:

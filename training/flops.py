@@ -8,7 +8,7 @@ from training.model import meta_copy
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters; shared ones count once."""
+    """Count parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

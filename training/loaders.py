@@ -93,8 +93,8 @@ def training_transform(augmentation: AugmentationConfig, preprocessing: Preproce
         return create_transform(
             preprocessing.input_size,
             is_training=True,
-            scale=tuple(augmentation.crop_scale),
-            ratio=tuple(augmentation.crop_ratio),
+            scale=(augmentation.crop_scale[0], augmentation.crop_scale[1]),
+            ratio=(augmentation.crop_ratio[0], augmentation.crop_ratio[1]),
             hflip=augmentation.horizontal_flip,
             vflip=augmentation.vertical_flip,
             color_jitter=augmentation.color_jitter,
@@ -136,7 +136,7 @@ def evaluation_loader(
 
 
 def default_workers() -> int:
-    """This process's share of the cores it may use, between 1 and 8."""
+    """Return this process's share of the cores it may use, between 1 and 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 

@@ -75,7 +75,7 @@ class TrainState:
         return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint must hold to continue."""
+        """Return what a checkpoint must hold to continue."""
         content = {
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -244,7 +244,7 @@ def _summary(
 
 
 def _endless(loader: DataLoader) -> Iterator[Batch]:
-    """The loader's batches again and again: processes may hold unequal shares of an iterable data set."""
+    """Repeat the loader's batches: processes may hold unequal shares of an iterable data set."""
     while True:
         is_empty = True
         for batch in loader:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def choose_preprocessing(
     Raises:
         UserError: the model cannot take RGB images of this size.
     """
-    configured = {
+    configured: dict[str, Any] = {
         "input_size": config.image_size and (3, config.image_size, config.image_size),
         "interpolation": config.resize_interpolation,
         "mean": config.mean and tuple(config.mean),

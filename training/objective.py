@@ -91,14 +91,14 @@ def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: 
 
 
 def make_loss(augmentation: AugmentationConfig) -> nn.Module:
-    """The training loss: soft targets where batches are mixed, else cross-entropy with label smoothing."""
+    """Build the training loss: soft targets where batches are mixed, else cross-entropy with label smoothing."""
     if augmentation.mixes:
         return SoftTargetCrossEntropy()
     return nn.CrossEntropyLoss(label_smoothing=augmentation.label_smoothing)
 
 
 def make_penalty(config: OptimizerConfig, model: nn.Module) -> Callable[[int], Tensor] | None:
-    """What is added to the loss, given the epoch: the square of the repulsive loss from ``repulsion_start_epoch`` on.
+    """Build the penalty of an epoch: the square of the repulsive loss from ``repulsion_start_epoch`` on.
 
     Raises:
         UserError: the model has no DCLS layer whose elements could repel each other.

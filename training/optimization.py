@@ -16,13 +16,14 @@ from training.config import OptimizerConfig, ScheduleConfig
 
 
 def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
-    """A timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
+    """Build a timm optimizer over groups without weight decay on 1-D parameters, positions and spreads.
 
     Raises:
         UserError: timm has no such optimizer, or it does not take one of the options.
     """
-    if config.name.lower() not in list_optimizers():
-        near = difflib.get_close_matches(config.name.lower(), list_optimizers(), n=3) or ["adamw", "lamb", "sgd"]
+    known = [str(name) for name in list_optimizers()]
+    if config.name.lower() not in known:
+        near = difflib.get_close_matches(config.name.lower(), known, n=3) or ["adamw", "lamb", "sgd"]
         raise UserError(
             f"timm knows no {config.name!r}, but {', '.join(near)} and others", key="optimizer.name", on_every_rank=True
         )
@@ -46,7 +47,7 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     return optimizer
 
 
-def parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(config: OptimizerConfig, model: Any) -> list[dict[str, Any]]:
     """timm's groups (weight decay, layer decay), with positions and spreads split off; each has a name."""
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
     if config.layer_decay is None:
@@ -62,7 +63,7 @@ def parameter_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str
 
 
 def _group_name(group: dict[str, Any], positions: set[int]) -> str:
-    """What is in a group, and its part of the learning rate where layers differ."""
+    """Name a group by what is in it, and its part of the learning rate where layers differ."""
     kind = "weights" if group["weight_decay"] else "no_decay"
     if id(group["params"][0]) in positions:
         kind = "positions"

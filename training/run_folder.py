@@ -23,7 +23,7 @@ CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
 
 
 def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
-    """The run's folder, and the checkpoint to continue from if there is one.
+    """Return the run's folder, and the checkpoint to continue from if there is one.
 
     Raises:
         UserError: the folder holds a run already and nothing says to continue that one, or the checkpoint is missing.
@@ -80,7 +80,7 @@ def environment(distributed: DistributedContext) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the code, marked if files differ from it; None outside a git checkout."""
+    """Return the commit of the code, marked if files differ from it; None outside a git checkout."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(describe, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)

@@ -50,6 +50,7 @@ class WandbLogger:
             settings=wandb.Settings(init_timeout=OUTAGE_SECONDS),
         )
         try:
+            assert settings.wandb != "off"
             self._run = wandb.init(mode=settings.wandb, **arguments)
         except wandb.errors.CommError as error:
             self._warn(f"is not to be reached ({_first_line(error)}); the run is logged offline, see `wandb sync`")

@@ -41,7 +41,7 @@ LARGEST_TOEPLITZ_MAP = 256
 
 
 def choose_backend(input: Tensor, kernel_size: tuple[int, int]) -> Backend:
-    """The fastest backend for this input and (cropped) kernel, or the one that ``use_backend`` asks for."""
+    """Choose the fastest backend for this input and (cropped) kernel, or the one that ``use_backend`` asks for."""
     if _forced is not None:
         return _forced
     if input.device.type == "cpu":

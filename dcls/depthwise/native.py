@@ -48,7 +48,7 @@ def depthwise_bwd_weight(grad: Tensor, input: Tensor, kernel_size: tuple[int, in
 
 
 def _channels_last(map: Tensor) -> Tensor:
-    """A view: (B, C, H, W) -> (B, H, W, C)."""
+    """View (B, C, H, W) as (B, H, W, C)."""
     return map.permute(0, 2, 3, 1)
 
 
@@ -93,7 +93,7 @@ def _correlate_function() -> Callable[..., None] | None:
 
 
 def _compiled() -> Path:
-    """The shared library, compiled unless the cache has it."""
+    """Return the shared library, compiled unless the cache has it."""
     compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
     if compiler is None:
         raise OSError("no C++ compiler found")

@@ -43,7 +43,7 @@ def _pixels_by_channel(map: Tensor) -> Tensor:
 def _connections(
     size: tuple[int, int], kernel_size: tuple[int, int], padding: Padding, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A (H, H', h) and B (W, W', w), of the dtype and device of ``like``."""
+    """Return A (H, H', h) and B (W, W', w), of the dtype and device of ``like``."""
     rows, columns = output_size(size, kernel_size, padding)
     return (
         _axis_connections(size[0], rows, kernel_size[0], padding.top, like),

@@ -23,7 +23,7 @@ _SECONDS = 60
 
 
 def fetch(release: Release, folder: str | Path | None = None) -> Path:
-    """The local copy of a released file, downloaded unless it is there; of several processes by one.
+    """Return the local copy of a released file; where it is missing, one of several processes downloads it.
 
     Args:
         folder: Where it is kept, by default where torch.hub and timm keep checkpoints.

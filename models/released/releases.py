@@ -71,5 +71,5 @@ RELEASES = (
 
 
 def release_of(model: str) -> Release | None:
-    """The file that belongs to a registered architecture, or None."""
+    """Return the file that belongs to a registered architecture, or None."""
     return next((release for release in RELEASES if release.model == model), None)

@@ -151,7 +151,7 @@ _FAMILIES = {
 
 
 def recognise(state: State) -> UpstreamCheckpoint:
-    """What the weights of a released file belong to.
+    """Recognise the model of a released file's weights.
 
     Raises:
         UserError: they are of no released kind.
