@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Evaluate models on a folder of images: checkpoints, folders of runs, released files, timm's pretrained weights.
 
-Models are named, or picked by a wildcard in quotes ('convnext_tiny*'); a folder of runs stands for the last weights
+Models are named, or picked by a wildcard in quotes ('convnext_tiny*'); a folder of runs means the last weights
 of each. Several come out as one table.
 """
 

@@ -1,6 +1,6 @@
 """DCLS layers in place of the convolutions of any model."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -35,9 +35,13 @@ class Conversion:
     joint_constructions: list[JointConstruction] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.replaced)} convolutions replaced, {len(self.shared)} sets of shared positions"]
+        lines = [f"{_count(self.replaced, 'convolution')} replaced, {_count(self.shared, 'set')} of shared positions"]
         lines += [f"not replaced: {name}: {reason}" for name, reason in self.skipped.items()]
         return "\n".join(lines)
+
+
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def convert(

@@ -39,7 +39,7 @@ def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] 
 
 
 def _outputs_by_class(model: nn.Module) -> dict[str, int]:
-    """Name of a class folder -> output, as far as the model is known to be one for ImageNet."""
+    """Map names of class folders to outputs, if the model is known to be one for ImageNet."""
     subset = infer_imagenet_subset(model)
     if subset is None:
         return {}

@@ -40,7 +40,7 @@ class ModelSpec:
         return str(self.checkpoint or self.model)
 
     def load(self, use_ema: bool, **options: Any) -> tuple[nn.Module, ModelDescription]:
-        """Build the model with its weights; the description is the checkpoint's, as far as it has one.
+        """Build the model with its weights; the description is the checkpoint's if it has one.
 
         Args:
             use_ema: Take averaged weights if the file has them.
@@ -56,7 +56,7 @@ class ModelSpec:
 
 
 def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[ModelSpec]:
-    """All models that names, wildcards, files and folders stand for.
+    """List the models that names, wildcards, files and folders mean.
 
     Args:
         models: Names and wildcards; with checkpoints at most one name, to which they all belong.
@@ -64,7 +64,7 @@ def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrain
         pretrained: With timm's weights, which wildcards are then limited to.
 
     Raises:
-        UserError: nothing fits a wildcard or lies in a folder, or there are several names for the checkpoints.
+        UserError: nothing fits a wildcard or is in a folder, or there are several names for the checkpoints.
     """
     if not checkpoints:
         return [ModelSpec(name, None, pretrained) for pattern in models for name in _names(pattern, pretrained)]

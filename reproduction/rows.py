@@ -51,7 +51,7 @@ class TableFacts(Section):
     """One file of reproduction/tables."""
 
     command: str
-    """How a row is trained; {config} stands for its configuration."""
+    """How a row is trained; {config} is replaced by its configuration."""
     rows: dict[str, RowFacts]
     """Name of each row, which is that of its configuration in configs/TABLE -> what is known of it."""
 

@@ -4,7 +4,7 @@
     scripts/convert_checkpoint.py convnext_dcls_gauss_tiny_1k_224_ema.pth convnext_tiny_dcls_gaussian.safetensors
     scripts/convert_checkpoint.py --list
 
-The layout is told from the file's keys and shapes. The result knows its model and preprocessing, and is what
+The layout is recognised by the file's keys and shapes. The result knows its model and preprocessing, and is what
 validate.py and train.py (model.initial_checkpoint) take.
 """
 

@@ -118,7 +118,7 @@ def training_transform(augmentation: AugmentationConfig, preprocessing: Preproce
 def evaluation_loader(
     dataset: Any, data: DataConfig, preprocessing: Preprocessing, distributed: DistributedContext
 ) -> DataLoader:
-    """Batches of this process's share of the images, in which every image stands exactly once."""
+    """Build the loader of this process's share of the images; every image is in exactly one share."""
     transform = create_transform(
         preprocessing.input_size,
         interpolation=preprocessing.interpolation,

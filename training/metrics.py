@@ -60,7 +60,7 @@ class MetricsLogger:
             self.say(f"  changed: {key} from {before} to {now}")
 
     def begin_epoch(self, epoch: int) -> None:
-        """Start the progress bar of an epoch anew."""
+        """Restart the progress bar for an epoch."""
         self.bar.reset()
         self.bar.set_description(f"epoch {epoch}")
 

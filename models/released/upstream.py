@@ -1,4 +1,4 @@
-"""What a released file holds, told from its keys and shapes, and how its weights fit this project's models."""
+"""Recognise what a released file holds by its keys and shapes, and fit its weights to this project's models."""
 
 import re
 from collections.abc import Callable, Iterable
