@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.environment import describe_environment
-from benchmarks.reference import make_pair
 from benchmarks.timing import median_ratio, seconds_in_turn
+from parity.reference import make_pair
+from training.run_folder import describe_environment
 
 CHANNELS = (96, 768)
 ROUNDS = 7

@@ -16,15 +16,16 @@ import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.environment import describe_environment
 from benchmarks.timing import median_ratio, seconds_in_turn
 from dcls.depthwise import Padding, depthwise_conv2d
 from dcls.depthwise.geometry import crop_unreachable
+from training.run_folder import describe_environment
 
 STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))
 SIZES = (7, 17, 23, 51)
@@ -51,9 +52,9 @@ class Case:
     def tensors(self, memory_format: torch.memory_format) -> tuple[Tensor, Tensor, Tensor]:
         """Input, kernel and output gradient."""
         shape = (self.batch, self.channels, self.extent, self.extent)
-        options = {"device": self.device, "dtype": self.dtype}
-        input, grad = (torch.randn(shape, **options).to(memory_format=memory_format) for _ in range(2))
-        return input, torch.randn(self.channels, 1, self.size, self.size, **options), grad
+        randn = partial(torch.randn, device=self.device, dtype=self.dtype)
+        input, grad = (randn(shape).to(memory_format=memory_format) for _ in range(2))
+        return input, randn((self.channels, 1, self.size, self.size)), grad
 
     def least_seconds(self, bandwidth: float, flops: float) -> float:
         """The roofline of one pass."""

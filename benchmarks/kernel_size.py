@@ -15,9 +15,9 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks.environment import describe_environment
 from benchmarks.models import DENSE, OURS, REFERENCE, training_step
 from benchmarks.timing import seconds_in_processes
+from training.run_folder import describe_environment
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt

@@ -13,7 +13,6 @@ the reference package, which follows, take turns, on the CPU in a process each; 
 import argparse
 import math
 import statistics
-import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -23,13 +22,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import dcls
-from benchmarks.environment import describe_environment
-from benchmarks.reference import reference
+import models  # noqa: F401  registers the variants
 from benchmarks.timing import median_ratio, peak_memory, seconds_in_processes, seconds_in_turn
-from models.convnext_dcls import ConvNeXtDcls
-from models.metaformer_dcls import MetaFormerDcls
+from parity.reference import put_reference_layers
+from training.run_folder import describe_environment
 
-MODELS = {"convnext_tiny": ConvNeXtDcls.conv_name, "convformer_s18": MetaFormerDcls.conv_name}
+MODELS = ("convnext_tiny", "convformer_s18")
 IMAGE_SIZE = 224
 OURS, FOLDED, REFERENCE = "this project", "this project, folded", "reference package"
 DENSE = "dense convolution"  # in benchmarks.kernel_size
@@ -45,29 +43,12 @@ def make_model(name: str, side: str, size: int = 23) -> nn.Module:
         return timm.create_model(name, kernel_sizes=size)
     if side in TIMM.values():
         return timm.create_model(name)
+    ours = timm.create_model(f"{name}_dcls_gaussian", dilated_kernel_size=size)
     if side == REFERENCE:
-        return with_reference_layers(timm.create_model(name), MODELS[name], size)
-    return timm.create_model(f"{name}_dcls_gaussian", dilated_kernel_size=size)
-
-
-def with_reference_layers(model: nn.Module, conv_name: str, size: int) -> nn.Module:
-    """Put the reference's Gaussian layer in place of every depthwise convolution."""
-    for block in [block for stage in model.stages for block in stage.blocks]:
-        conv = block.get_submodule(conv_name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            layer = reference.Dcls2d(
-                conv.in_channels,
-                conv.out_channels,
-                kernel_count=26,
-                dilated_kernel_size=(size, size),
-                padding=size // 2,
-                groups=conv.groups,
-                bias=conv.bias is not None,
-                version="gauss",
-            )
-        block.set_submodule(conv_name, layer)
-    return model
+        plain = timm.create_model(name)
+        put_reference_layers(plain, ours)
+        return plain
+    return ours
 
 
 def memory_format(side: str) -> torch.memory_format:
@@ -89,7 +70,7 @@ def training_step(
     name: str, side: str, batch: int, device: str, is_compiled: bool = False, size: int = 23
 ) -> Callable[[], object]:
     """A function that makes one step."""
-    model = make_model(name, side, size).to(device, memory_format=memory_format(side)).train()
+    model = make_model(name, side, size).to(device).to(memory_format=memory_format(side)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device == "cuda")
     images, targets = make_images(side, batch, device), torch.randint(0, 1000, (batch,), device=device)
     if is_compiled:
@@ -107,7 +88,7 @@ def training_step(
 
 def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool = False) -> Callable[[], object]:
     """A function that computes the logits of one batch."""
-    model = make_model(name, side).to(device, memory_format=memory_format(side)).eval()
+    model = make_model(name, side).to(device).to(memory_format=memory_format(side)).eval()
     images = make_images(side, batch, device)
     if side in FOLDED_BOTH:
         dcls.reparameterize(model, images[:1])
@@ -118,7 +99,8 @@ def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool 
     @torch.inference_mode()
     def evaluate() -> torch.Tensor:
         with autocast(device):
-            return model(images)
+            logits: torch.Tensor = model(images)
+        return logits
 
     return evaluate
 
@@ -172,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[8])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--reference-rounds", type=int, default=1, help="0 leaves the reference package out")
     parser.add_argument("--compile", action="store_true", help="compile all but the reference's model")

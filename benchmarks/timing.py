@@ -57,7 +57,8 @@ def seconds_in_processes(
         rounds: Rounds that count.
     """
     context = multiprocessing.get_context("spawn")
-    workers, times = {}, {name: [] for name in makers}
+    workers: dict[Name, Connection] = {}
+    times: dict[Name, list[float]] = {name: [] for name in makers}
     for name, make in makers.items():
         here, there = context.Pipe()
         process = context.Process(target=_run_on_request, args=(make, there), daemon=True)

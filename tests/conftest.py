@@ -12,7 +12,7 @@ from PIL import Image
 
 if not torch.cuda.is_available() and importlib.util.find_spec("triton"):
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's kernels run on the CPU; read when Triton is first imported
-    from benchmarks.triton_interpreter import multiply_values_of_bfloat16
+    from parity.triton_interpreter import multiply_values_of_bfloat16
 
     multiply_values_of_bfloat16()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dcls
-from benchmarks.reference import LAYERS, VERSIONS, axis_order, make_pair
+from parity.reference import LAYERS, VERSIONS, axis_order, make_pair
 
 NORMALIZED = ["bilinear", "triangle", "gaussian"]
 

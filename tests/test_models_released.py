@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import dcls
-from benchmarks.reference import VERSIONS, reference
 from dcls.checkpoints import read_weights
 from models.loading import load_model, load_weights
 from models.released import RELEASES, download, recognise, to_model
+from parity.reference import VERSIONS, reference
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")

@@ -8,7 +8,7 @@ import timm
 from conftest import REPOSITORY
 
 import models  # noqa: F401
-from benchmarks.recipe import largest_difference
+from parity.recipe import largest_difference
 from training.config_file import load_config
 from training.objective import make_penalty
 from training.optimization import make_optimizer, make_scheduler

@@ -79,6 +79,15 @@ def environment(distributed: DistributedContext) -> dict[str, Any]:
     }
 
 
+def describe_environment() -> str:
+    """Return date, commit, versions and hardware in one line, for the head of a table of measurements."""
+    facts = environment(DistributedContext(0, 1, torch.device("cpu")))
+    return (
+        f"{facts['date'][:10]}, commit {(facts['commit'] or 'unknown')[:10]}, torch {facts['packages']['torch']}, "
+        f"Python {facts['python']}, {facts['cores']} cores of {facts['processor']}"
+    )
+
+
 def _commit() -> str | None:
     """Return the commit of the code, marked if files differ from it; None outside a git checkout."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

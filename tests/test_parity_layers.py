@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dcls
-from benchmarks.reference import make_pair, outputs_and_gradients
+from parity.reference import make_pair, outputs_and_gradients
 
 CASES = [(1, 11), (2, 7), (2, 17), (3, 5)]
 

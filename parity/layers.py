@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Largest absolute difference of output and every gradient to the reference package, per class and interpolation.
+"""Single layers: largest difference of output and every gradient to the reference, per class and interpolation.
 
-python -m benchmarks.parity
+python -m parity.layers
 
 Square odd sizes and positions inside the kernel, where the reference is right. In float64 what is left is rounding; the
 float32 columns compare the kernels, the outputs and their gradients of single-precision layers, relative to the largest
@@ -11,15 +11,15 @@ value, because a gradient there is a sum over thousands of pixels.
 import torch
 
 import dcls
-from benchmarks.environment import describe_environment
-from benchmarks.reference import make_pair, outputs_and_gradients
+from parity.reference import make_pair, outputs_and_gradients
+from training.run_folder import describe_environment
 
 NAMES = ("output", "d_input", "d_weight", "d_bias", "d_positions", "d_sigma")
 SIZES = {1: (23, 64), 2: (17, 24), 3: (7, 9)}  # dilated_kernel_size, input size
 
 
 def differences(ndim: int, interpolation: str, dtype: torch.dtype, relative: bool) -> dict[str, float]:
-    """Name -> largest difference, over the reference's largest value if relative."""
+    """Return name -> largest difference, over the reference's largest value if relative."""
     torch.manual_seed(0)
     size, extent = SIZES[ndim]
     ours, theirs = make_pair(ndim, interpolation, 8, 8, 12, size, padding=size // 2, groups=4, dtype=dtype)

@@ -1,28 +1,28 @@
 #!/usr/bin/env python3
-"""Logits of every released layout: loaded here, and by the reference package's layers inside timm's models.
+"""Logits of every layout of released checkpoints: loaded here, and by hand into timm's model with reference layers.
 
-    python -m benchmarks.released ../shared/samples/keys
+    python -m parity.released_checkpoints FOLDER
 
-For each file of keys and shapes, weights of these names are drawn at random: positions up to the border, spreads of
-both signs. They are saved as a released file is, loaded here, and loaded by hand into timm's model with the
-reference's layers. The samples with real logits are compared in tests/test_models_released.py.
+For each file of keys, shapes and dtypes in FOLDER, draw weights of these names at random: positions up to the border,
+spreads of both signs. Save them as a released file is, load that here, and load the same weights by hand into timm's
+model with the reference's layers. The samples with real logits are compared in tests/test_models_released.py.
 """
 
 import argparse
 import ast
 import tempfile
-import warnings
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from benchmarks.environment import describe_environment
-from benchmarks.reference import VERSIONS, reference
 from dcls.checkpoints.reading import read_weights
 from models.loading import load_weights
 from models.released.upstream import UpstreamCheckpoint, recognise, released_names
+from parity.reference import put_reference_layers
+from training.run_folder import describe_environment
 
 IMAGE = (2, 3, 64, 64)
 SPECTROGRAM = (2, 1, 128, 129)
@@ -30,7 +30,12 @@ SPECTROGRAM = (2, 1, 128, 129)
 
 @torch.no_grad()
 def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
-    """The layout, the largest difference of a logit over the largest one, how many keys are missing and unexpected."""
+    """Compare both sides' logits, and our model's keys with the file's.
+
+    Returns:
+        The layout, the largest difference of a logit over the largest logit, how many keys are missing, how many
+        unexpected.
+    """
     torch.manual_seed(0)
     shapes = read_shapes(keys)
     layout = recognise({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
@@ -39,12 +44,12 @@ def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
     state = draw(shapes, names, ours)
     expected = {f"{layer}.{kind}" for layer in dcls_layers(names) for kind in ("P", "SIG")} | set(ours.state_dict())
     unexpected = [name for name in names.values() if name not in expected]
-    missing = [name for name in ours.state_dict() if ".shared." not in name and name not in names.values()]
-    missing = [name for name in missing if not name.endswith((".positions", ".sigma"))]
+    plain = [name for name in ours.state_dict() if not name.endswith((".positions", ".sigma"))]
+    missing = [name for name in plain if name not in names.values()]
     with tempfile.TemporaryDirectory() as folder:
         torch.save({"model": state}, Path(folder) / "released.pth")
         load_weights(ours, read_weights(Path(folder) / "released.pth"), "released.pth")
-    theirs = with_reference_layers(layout, ours, state, names)
+    theirs = load_by_hand(layout, ours, state, names)
     x = torch.randn(SPECTROGRAM if layout.is_audio else IMAGE)
     logits, reference_logits = ours(x), theirs(x)
     difference = (logits - reference_logits).abs().max() / reference_logits.abs().max()
@@ -52,24 +57,24 @@ def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
 
 
 def read_shapes(keys: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape, in the file's order."""
+    """Return name -> shape, in the file's order."""
     lines = (line.split("\t") for line in keys.read_text().splitlines())
     return {name: ast.literal_eval(shape) for name, shape, _ in lines}
 
 
 def dcls_layers(names: dict[str, str]) -> list[str]:
-    """Names of the layers with learned positions."""
+    """Return the names of the layers with learned positions."""
     return [name.removesuffix(".P") for name in names.values() if name.endswith(".P")]
 
 
 def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Module) -> dict[str, Tensor]:
-    """Random weights under the released names, near those of a fresh model; equal positions in a stage."""
+    """Draw weights under the released names, near those of a fresh model; positions are equal where they are shared."""
     fresh, state = ours.state_dict(), {}
     sets: dict[tuple[str, object], Tensor] = {}
     for old, shape in shapes.items():
         layer, _, kind = names[old].rpartition(".")
         if kind in ("P", "SIG"):
-            module = ours.get_submodule(layer)
+            module: Any = ours.get_submodule(layer)
             reach = module.dilated_kernel_size[0] // 2
             drawn = torch.empty(shape).uniform_(-reach, reach) if kind == "P" else torch.randn(shape)
             state[old] = sets.setdefault((kind, id(module.positions)), drawn)
@@ -84,48 +89,27 @@ def draw(shapes: dict[str, tuple[int, ...]], names: dict[str, str], ours: nn.Mod
     return state
 
 
-def with_reference_layers(
-    layout: UpstreamCheckpoint, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]
-) -> nn.Module:
-    """timm's model with the reference's layers, loaded by hand."""
+def load_by_hand(layout: UpstreamCheckpoint, ours: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> Any:
+    """Build timm's model with the reference's layers, and load it by hand."""
     name = layout.model.partition("_dcls_")[0]
     channels = 1 if layout.is_audio else 3
-    options = {} if name.startswith("fastvit") else {"in_chans": channels}
-    theirs = timm.create_model(name, num_classes=layout.num_classes, **options)
+    options: dict[str, Any] = {} if name.startswith("fastvit") else {"in_chans": channels}
+    theirs: Any = timm.create_model(name, num_classes=layout.num_classes, **options)
     if layout.is_audio:
         put_audio_stem(theirs, name)
     if layout.family == "MetaFormer":
         theirs.head.fc.norm.eps = 1e-5  # as the original, see models/metaformer_dcls.py
-    for layer in dcls_layers(names):
-        plain, learned = theirs.get_submodule(layer), ours.get_submodule(layer)
-        size = learned.dilated_kernel_size[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs.set_submodule(
-                layer,
-                reference.Dcls2d(
-                    plain.in_channels,
-                    plain.out_channels,
-                    kernel_count=learned.kernel_count,
-                    dilated_kernel_size=(size, size),
-                    stride=plain.stride,
-                    padding=size // 2,
-                    groups=plain.groups,
-                    bias=plain.bias is not None,
-                    version=VERSIONS[layout.interpolation],
-                ),
-            )
+    put_reference_layers(theirs, ours)
     shapes = {key: value.shape for key, value in theirs.state_dict().items()}
     theirs.load_state_dict(
         {names[old]: value.reshape(shapes[names[old]]) for old, value in state.items()}, strict=False
     )
-    absent = set(shapes) - set(names.values())
-    assert all(name.endswith(".SIG") for name in absent), absent  # which the bilinear versions have and do not use
+    assert set(shapes) <= set(names.values()), set(shapes) - set(names.values())
     return theirs.eval()
 
 
-def put_audio_stem(model: nn.Module, name: str) -> None:
-    """Patches of 2 x 16, as K-H-Ismail/DCLS-Audio has them."""
+def put_audio_stem(model: Any, name: str) -> None:
+    """Replace the stem by patches of 2 x 16, as K-H-Ismail/DCLS-Audio has them."""
     if name.startswith("convnext"):
         model.stem[0] = nn.Conv2d(1, 96, (2, 16), stride=(2, 16))
     elif name.startswith("convformer"):

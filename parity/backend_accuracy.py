@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Every backend of the depthwise convolution against float64, on odd shapes.
+"""Every backend of the depthwise convolution against its definition in float64, on odd shapes.
 
-    python -m benchmarks.accuracy [--device cuda]
+    python -m parity.backend_accuracy [--device cuda]
 
-The largest of ||result - exact|| / ||exact|| over output, input, weight and bias gradient. Inputs are rounded to the
-precision before both compute, so that only the computation is compared. On the CPU Triton runs in its interpreter.
+Print the largest of ||result - exact|| / ||exact|| over output, input, weight and bias gradient. Inputs are rounded to
+the precision before both compute, so that only the computation is compared. On the CPU Triton runs in its interpreter.
 """
 
 import argparse
@@ -17,8 +17,8 @@ if not any("cuda" in argument for argument in sys.argv):
 import torch
 from torch import Tensor
 
-from benchmarks.environment import describe_environment
 from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, triton_rows, use_backend
+from training.run_folder import describe_environment
 
 # (B, C, H, W), (h, w), (top, bottom, left, right)
 SHAPES = {
@@ -33,26 +33,29 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def worst_error(backend: str, dtype: torch.dtype, case: str, device: str) -> float:
-    """Largest relative error of output and gradients."""
+    """Return the largest relative error of output and gradients."""
     shape, size, padding = SHAPES[case]
     torch.manual_seed(0)
     tensors = [torch.randn(shape), torch.randn(shape[1], 1, *size), torch.randn(shape[1])]
     exact = [t.to(dtype).double().requires_grad_() for t in tensors]
-    expected = reference.depthwise_conv2d(*exact, Padding(*padding))
+    input, kernel, bias = exact
+    expected = reference.depthwise_conv2d(input, kernel, bias, Padding(*padding))
     grad = torch.randn(expected.shape).to(dtype)
     ours = [t.detach().to(device, dtype).requires_grad_() for t in exact]
     if case == "non-contiguous":
         ours[0] = ours[0].detach().repeat_interleave(2, -1)[..., ::2].requires_grad_()
+    input, kernel, bias = ours
     with use_backend(backend):
-        actual = depthwise_conv2d(*ours, padding)
+        actual = depthwise_conv2d(input, kernel, bias, padding)
         gradients = torch.autograd.grad(actual, ours, grad.to(device))
     pairs = zip((actual, *gradients), (expected, *torch.autograd.grad(expected, exact, grad.double())), strict=True)
     return max(relative_error(a, b) for a, b in pairs)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """In the Euclidean norm."""
-    return ((actual.cpu().double() - expected).norm() / expected.norm()).item()
+    """Return the error in the Euclidean norm over the norm of what is expected."""
+    error: float = ((actual.cpu().double() - expected).norm() / expected.norm()).item()
+    return error
 
 
 def main() -> None:
@@ -66,7 +69,7 @@ def main() -> None:
     if not triton_rows.is_installed():
         names.remove("triton")
     elif device == "cpu":
-        from benchmarks.triton_interpreter import multiply_values_of_bfloat16
+        from parity.triton_interpreter import multiply_values_of_bfloat16
 
         multiply_values_of_bfloat16()
     print(f"{describe_environment()}; {device}\n")
