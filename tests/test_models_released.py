@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import threading
-import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +24,7 @@ import dcls
 from dcls.checkpoints import read_weights
 from models.loading import load_model, load_weights
 from models.released import RELEASES, download, recognise, to_model
-from parity.reference import VERSIONS, reference
+from parity.reference import VERSIONS, put_reference_layers
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
@@ -92,24 +91,12 @@ def test_full_size_layouts_are_recognised_and_fit(layout) -> None:
 def tiny_reference() -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """timm's ResNet-50 with narrow layers, the reference's layers in it, and its state under the released names."""
     torch.manual_seed(0)
-    model = timm.create_model("resnet50", layers=(1, 1, 1, 1), num_classes=5)
-    for name, module in list(model.named_modules()):
-        if name.endswith(".conv2"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                layer = reference.Dcls2d(
-                    module.in_channels,
-                    module.out_channels,
-                    kernel_count=5,
-                    dilated_kernel_size=7,
-                    stride=module.stride,
-                    padding=3,
-                    bias=False,
-                    version="v0",
-                )
-            with torch.no_grad():
-                layer.P.uniform_(-3, 3)
-            model.set_submodule(name, layer)
+    sizes = dict(layers=(1, 1, 1, 1), num_classes=5)
+    model = timm.create_model("resnet50", **sizes)
+    ours = timm.create_model("resnet50_dcls_bilinear_unnormalized", kernel_count=5, dilated_kernel_size=7, **sizes)
+    with torch.no_grad():
+        for layer in put_reference_layers(model, ours).values():
+            layer.P.uniform_(-3, 3)
     return model.eval(), model.state_dict()
 
 
