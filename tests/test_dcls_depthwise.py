@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ import dcls
 from dcls.depthwise import BACKENDS, Padding, depthwise_conv2d, native, reference, triton_rows, use_backend
 from dcls.depthwise.dispatch import choose_backend
 from dcls.depthwise.geometry import crop_unreachable
+
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 IN_FLOAT32 = ("native", "triton")  # whatever the input is
@@ -106,6 +109,19 @@ def test_output_and_all_gradients(backend, dtype, case, layout) -> None:
 def test_output_and_all_gradients_on_a_gpu(backend, dtype, case, layout) -> None:
     stage = ((8, 48, 28, 28), (23, 23), (11, 11, 11, 11))
     check_output_and_all_gradients(backend, dtype, SHAPES.get(case, stage), layout, "cuda")
+
+
+@pytest.mark.parametrize("backend", IN_FLOAT32)
+def test_an_output_element_that_a_kernel_does_not_write_is_nan_here(backend, monkeypatch) -> None:
+    """The kernels that get their output's memory unwritten are replaced by ones that do nothing."""
+    nothing = SimpleNamespace(depthwise_fwd_kernel=defaultdict(lambda: lambda *_, **__: None))
+    monkeypatch.setattr(triton_rows, "_kernels", lambda: nothing)
+    monkeypatch.setattr(native, "_correlate_function", lambda: lambda *_: None)
+    x, kernel, bias = (t.detach().float() for t in arguments((2, 3, 6, 6), (3, 3)))
+    padding = Padding(1, 1, 1, 1)
+    assert BACKENDS[backend].depthwise_fwd(x, kernel, bias, padding).isnan().all()
+    if backend == "native":  # Triton adds to zeros
+        assert native.depthwise_bwd_weight(x, x, (3, 3), padding).isnan().all()
 
 
 def test_the_chosen_backend_is_right() -> None:

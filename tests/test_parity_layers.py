@@ -6,6 +6,8 @@ import torch
 import dcls
 from parity.reference import make_pair, outputs_and_gradients
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 CASES = [(1, 11), (2, 7), (2, 17), (3, 5)]
 
 
