@@ -73,7 +73,7 @@ class SharedPositions(PositionOwner):
     The first of the layers holds it as a child, ``layer.shared``, so that no parent gains a child that it does not
     expect. All of them call it for their positions, so that tools which move or gather a module's parameters when it is
     called (offloading, sharding) work. Where the first layer is missing, as in part of a model that was taken out of
-    it, the next one takes its place: the set is in the parameters, the state dict and the moves of any part that uses it.
+    it, the next one takes its place: any part that uses the set has it in its parameters and state dict, and moves it.
     """
 
     def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str) -> None:
