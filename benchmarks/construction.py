@@ -25,19 +25,19 @@ ROUNDS = 7
 
 
 def builders(channels: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Functions that build our kernel and the reference's, from equal parameters."""
+    """Return functions that build our kernel and the reference's, from equal parameters."""
     ours, theirs = make_pair(2, "gaussian", channels, channels, 26, 23, groups=channels, dtype=torch.float32)
     return ours.kernel, lambda: theirs.DCK(theirs.weight, theirs.P, theirs.SIG)
 
 
 def forward_and_backward(build: Callable[[], Tensor]) -> None:
-    """One construction with all its gradients."""
+    """Build a kernel once, with all its gradients."""
     kernel = build()
     kernel.backward(torch.ones_like(kernel))
 
 
 def peak_bytes(build: Callable[[], Tensor]) -> int:
-    """Most memory allocated at once, from the allocator's own events."""
+    """Return the most memory allocated at once, from the allocator's own events."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         forward_and_backward(build)
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]

@@ -9,7 +9,7 @@ this project's runs in channels last, as in ConvNeXt. All sides take turns; the 
 
 The roofline is the least time that the hardware allows: bytes of input, output and kernel by the memory's bandwidth, or
 the direct convolution's FLOPs, after cropping, by the tensor cores' speed, whichever is more; as given by --bandwidth
-and --flops (defaults: NVIDIA's figures for an H200).
+and --flops (defaults: NVIDIA's numbers for an H200).
 """
 
 import argparse
@@ -46,18 +46,18 @@ class Case:
 
     @property
     def dtype(self) -> torch.dtype:
-        """bfloat16 on a GPU."""
+        """Return bfloat16 on a GPU, float32 on a CPU."""
         return torch.bfloat16 if self.device == "cuda" else torch.float32
 
     def tensors(self, memory_format: torch.memory_format) -> tuple[Tensor, Tensor, Tensor]:
-        """Input, kernel and output gradient."""
+        """Draw input, kernel and output gradient."""
         shape = (self.batch, self.channels, self.extent, self.extent)
         randn = partial(torch.randn, device=self.device, dtype=self.dtype)
         input, grad = (randn(shape).to(memory_format=memory_format) for _ in range(2))
         return input, randn((self.channels, 1, self.size, self.size)), grad
 
     def least_seconds(self, bandwidth: float, flops: float) -> float:
-        """The roofline of one pass."""
+        """Return the roofline of one pass."""
         half = self.size // 2
         kernel = torch.empty(self.channels, 1, self.size, self.size, device="meta")
         cropped, _ = crop_unreachable(kernel, Padding(half, half, half, half), (self.extent, self.extent))
@@ -69,7 +69,7 @@ class Case:
 def make_pass(
     convolve: Callable[[Tensor, Tensor], Tensor], tensors: tuple[Tensor, Tensor, Tensor], which: str
 ) -> Callable[[], object]:
-    """A function that runs the forward pass, or one gradient of a forward pass that was run before."""
+    """Return a function that runs the forward pass, or one gradient of a forward pass that was run before."""
     input, kernel, grad = tensors
     if which == "forward":
         return lambda: convolve(input, kernel)
@@ -79,7 +79,7 @@ def make_pass(
 
 
 def measure(case: Case, which: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a pass on all sides."""
+    """Return the seconds of a pass on all sides."""
     half = case.size // 2
 
     def pytorch(input: Tensor, kernel: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def print_totals(totals: dict[tuple[int, int, int], tuple[float, float]]) -> None:
-    """Sums of the three passes in ms, ``F.conv2d`` / this project, as a table of stages and sizes."""
+    """Print the sums of the three passes in ms, ``F.conv2d`` / this project, as a table of stages and sizes."""
     print(f"\n| C x H x W | {' | '.join(f'k = {size}' for size in SIZES)} |")
     print("|---" * (len(SIZES) + 1) + "|")
     for channels, extent in STAGES:

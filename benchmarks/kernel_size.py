@@ -28,7 +28,7 @@ SIDES = {OURS: SIZES, DENSE: SIZES, REFERENCE: SIZES[:3]}
 
 
 def measure(rounds: int) -> dict[str, dict[int, float]]:
-    """Median seconds of a training step, by side and size."""
+    """Return the median seconds of a training step, by side and size."""
     medians = {}
     for side, sizes in SIDES.items():
         makers = {size: partial(training_step, MODEL, side, BATCH, "cpu", size=size) for size in sizes}
@@ -41,7 +41,7 @@ def measure(rounds: int) -> dict[str, dict[int, float]]:
 
 
 def draw(medians: dict[str, dict[int, float]], out: Path) -> None:
-    """Seconds over sizes, a line a side."""
+    """Draw seconds over sizes, a line a side."""
     figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     for (side, points), marker in zip(medians.items(), "os^", strict=True):
         axes.plot(list(points), list(points.values()), marker=marker, label=side)

@@ -37,7 +37,7 @@ COLUMNS = [*TIMM.values(), *OURS_BOTH, *FOLDED_BOTH, REFERENCE]
 
 
 def make_model(name: str, side: str, size: int = 23) -> nn.Module:
-    """timm's model, or with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
+    """Build timm's model, or one with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
     torch.manual_seed(0)
     if side == DENSE:
         return timm.create_model(name, kernel_sizes=size)
@@ -52,24 +52,24 @@ def make_model(name: str, side: str, size: int = 23) -> nn.Module:
 
 
 def memory_format(side: str) -> torch.memory_format:
-    """Of the images and the model's weights."""
+    """Return the memory format of images and weights."""
     return torch.contiguous_format if side.endswith("contiguous") else torch.channels_last
 
 
 def make_images(side: str, batch: int, device: str) -> torch.Tensor:
-    """Random images (batch, 3, 224, 224)."""
+    """Draw random images (batch, 3, 224, 224)."""
     return torch.randn(batch, 3, IMAGE_SIZE, IMAGE_SIZE, device=device).to(memory_format=memory_format(side))
 
 
 def autocast(device: str) -> torch.autocast:
-    """bfloat16 on a GPU, float32 on a CPU."""
+    """Return the context of a forward pass: bfloat16 on a GPU, float32 on a CPU."""
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
 
 def training_step(
     name: str, side: str, batch: int, device: str, is_compiled: bool = False, size: int = 23
 ) -> Callable[[], object]:
-    """A function that makes one step."""
+    """Return a function that makes one step."""
     model = make_model(name, side, size).to(device).to(memory_format=memory_format(side)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device == "cuda")
     images, targets = make_images(side, batch, device), torch.randint(0, 1000, (batch,), device=device)
@@ -87,7 +87,7 @@ def training_step(
 
 
 def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool = False) -> Callable[[], object]:
-    """A function that computes the logits of one batch."""
+    """Return a function that computes the logits of one batch."""
     model = make_model(name, side).to(device).to(memory_format=memory_format(side)).eval()
     images = make_images(side, batch, device)
     if side in FOLDED_BOTH:
@@ -108,7 +108,7 @@ def evaluation(name: str, side: str, batch: int, device: str, is_compiled: bool 
 def compare(
     make_pass: Callable[..., Callable[[], object]], sides: list[str], name: str, batch: int, options: argparse.Namespace
 ) -> str:
-    """A line of the table: medians of all sides, and ratios to the faster timm and to the reference."""
+    """Return a row of the table: medians of all sides, and ratios to the faster timm and to the reference."""
     arguments = (batch, options.device)
     times = seconds(
         {side: partial(make_pass, name, side, *arguments, options.compile) for side in sides},
@@ -133,14 +133,14 @@ def compare(
 
 
 def seconds(makers: dict[str, Callable[[], Callable[[], object]]], rounds: int, device: str) -> dict[str, list[float]]:
-    """Times of all passes in turn; on the CPU each in a process of its own."""
+    """Measure all passes in turn; on the CPU each in a process of its own."""
     if device == "cpu":
         return seconds_in_processes(makers, rounds)
     return seconds_in_turn({side: make() for side, make in makers.items()}, rounds, device, repetitions=5)
 
 
 def memory_row(name: str, batch: int, device: str, *, with_reference: bool) -> str:
-    """Peak memory of a training step, each side in a process of its own."""
+    """Return a row of the table: peak memory of a training step, each side in a process of its own."""
     sides = [TIMM[torch.channels_last], OURS] + ([REFERENCE] if with_reference else [])
     peaks = {side: peak_memory(training_step, name, side, batch, device, device=device) for side in sides}
     cells = [f"{peaks[side] / 2**30:.2f} GiB" if side in peaks else "-" for side in COLUMNS]

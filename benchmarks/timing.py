@@ -21,7 +21,7 @@ def seconds_in_turn(
     repetitions: int = 1,
     warm_ups: int = 0,
 ) -> dict[str, list[float]]:
-    """Wall time of each pass, all in turn in every round, after one round that does not count.
+    """Measure the wall time of each pass, all in turn in every round, after one round that does not count.
 
     Args:
         passes: What to time, by name.
@@ -48,7 +48,7 @@ def seconds_in_turn(
 def seconds_in_processes(
     makers: Mapping[Name, Callable[[], Callable[[], object]]], rounds: int
 ) -> dict[Name, list[float]]:
-    """As ``seconds_in_turn`` on the CPU, each pass in a process of its own, as its users would run it.
+    """Measure as ``seconds_in_turn`` does on the CPU, each pass in a process of its own, as its users would run it.
 
     In one process the passes would share a heap, and how one left it would show in the time of the next.
 
@@ -85,12 +85,12 @@ def _run_on_request(make: Callable[[], Callable[[], object]], pipe: Connection) 
 
 
 def median_ratio(times: Mapping[str, list[float]], of: str, to: str) -> float:
-    """Median over the rounds of one pass's time by that of another in the same round."""
+    """Return the median over the rounds of one pass's time by that of another in the same round."""
     return statistics.median(a / b for a, b in zip(times[of], times[to], strict=True))
 
 
 def peak_memory(make_pass: Callable[..., Callable[[], object]], *arguments: Any, device: str = "cpu") -> int:
-    """Most memory, in bytes, that building a pass and running it twice takes; in a process of its own.
+    """Measure the most memory, in bytes, that building a pass and running it twice takes; in a process of its own.
 
     Args:
         make_pass: Builds the pass; a function of a module.
@@ -110,7 +110,7 @@ def _peak_memory_here(make_pass: Callable[..., Callable[[], object]], arguments:
 
 
 def _status(name: str) -> int:
-    """A figure of Linux about this process, in bytes; VmHWM is the most that VmRSS has been."""
+    """Read a number of Linux about this process, in bytes; VmHWM is the most that VmRSS has been."""
     for line in Path("/proc/self/status").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == name:
