@@ -37,7 +37,7 @@ COLUMNS = [*TIMM.values(), *OURS_BOTH, *FOLDED_BOTH, REFERENCE]
 
 
 def make_model(name: str, side: str, size: int = 23) -> nn.Module:
-    """Build timm's model, or one with kernels of size x size: ours, timm's ConvNeXt, timm's with the reference's layers."""
+    """Build the model of a side: timm's, or with kernels of size x size ours, timm's dense one or the reference's."""
     torch.manual_seed(0)
     if side == DENSE:
         return timm.create_model(name, kernel_sizes=size)
