@@ -52,6 +52,16 @@ def worst_error(backend: str, dtype: torch.dtype, case: str, device: str) -> flo
     return max(relative_error(a, b) for a, b in pairs)
 
 
+def runnable_backends(device: str) -> list[str]:
+    """Return the names of the backends that this machine can run; on the CPU Triton's needs its interpreter."""
+    runs = {
+        "matmul": device == "cpu",
+        "native": device == "cpu" and native.is_available(),
+        "triton": triton_rows.is_installed(),
+    }
+    return [name for name in BACKENDS if runs.get(name, True)]
+
+
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     """Return the error in the Euclidean norm over the norm of what is expected."""
     error: float = ((actual.cpu().double() - expected).norm() / expected.norm()).item()
@@ -63,13 +73,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     device = parser.parse_args().device
-    names = [name for name in BACKENDS if device == "cpu" or name in ("aten", "toeplitz", "triton")]
-    if not native.is_available() and "native" in names:
-        names.remove("native")
-    if not triton_rows.is_installed():
-        names.remove("triton")
-    elif device == "cpu":
-        from parity.triton_interpreter import multiply_values_of_bfloat16
+    names = runnable_backends(device)
+    if device == "cpu" and "triton" in names:
+        from parity.triton_interpreter import multiply_values_of_bfloat16  # Triton need not be installed
 
         multiply_values_of_bfloat16()
     print(f"{describe_environment()}; {device}\n")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dcls.depthwise import BACKENDS, aten, native, triton_rows
-from parity.backend_accuracy import SHAPES, worst_error
+from dcls.depthwise import BACKENDS, aten
+from parity.backend_accuracy import SHAPES, runnable_backends, worst_error
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("poisoned_memory")
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_backend_is_close_to_float64(backend, dtype, bound, case) -> None:
-    if (backend == "native" and not native.is_available()) or (backend == "triton" and not triton_rows.is_installed()):
+    if backend not in runnable_backends("cpu"):
         pytest.skip(f"{backend} does not run on this machine")
     assert 0 < worst_error(backend, dtype, case, "cpu") < bound
 
