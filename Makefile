@@ -1,9 +1,9 @@
-# make quickstart | test | check | format          PYTHON=python3.12 make ... chooses the interpreter (3.10 or newer)
+# make quickstart | test | check | docs | format          PYTHON=python3.12 make ... chooses the interpreter (3.10 or newer)
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := output/quickstart
 
-.PHONY: quickstart test check format
+.PHONY: quickstart test check docs format
 
 quickstart: .venv/installed
 	$(BIN)/python train.py --config configs/quickstart.yaml checkpoint.resume=auto
@@ -18,6 +18,9 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -27,5 +30,5 @@ format: .venv/installed
 	@echo "installing into .venv: some minutes, and 6 GB with PyTorch's build for GPUs"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
 	@touch $@

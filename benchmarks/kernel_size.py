@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How the training step of ConvNeXt-T grows with the kernel: this project, dense convolution, reference package.
 
-    python -m benchmarks.kernel_size --out docs/kernel_size.png
+    python -m benchmarks.kernel_size --out docs/images/kernel_size.png
 
 CPU, float32, batch 8, 224 px, channels last. "dense convolution" is timm's ConvNeXt-T with ``nn.Conv2d`` kernels of
 that size. The sizes of this project take turns, in a process each; of the other sides, which take up to a minute, one

@@ -10,6 +10,7 @@ from reproduction.overview import config_header, overview, results_table, varian
 from reproduction.rows import REPOSITORY, all_rows, find_rows
 
 TABLES: dict[str, Callable[[], str]] = {
+    "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
     "results": lambda: results_table(find_rows(["imagenet/*"])),
     "rows": lambda: overview(all_rows()),
     "models": models_table,
@@ -40,11 +41,13 @@ def fill_blocks(text: str) -> str:
 
 @cache
 def table(name: str) -> str:
-    """Generate one table.
+    """Generate one table, or return what a benchmark wrote into a file: its table with machine, versions and date.
 
     Raises:
         ValueError: there is no table of this name.
     """
+    if name.startswith("benchmarks/results/"):
+        return (REPOSITORY / name).read_text(encoding="utf-8").strip()
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; there are {', '.join(TABLES)}")
     return TABLES[name]()

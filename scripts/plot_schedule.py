@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw the learning rate of every parameter group over a whole run, as training would set it.
 
-scripts/plot_schedule.py configs/imagenet/convnext_tiny_dcls_gaussian.yaml --out docs/learning_rates.png
+scripts/plot_schedule.py configs/imagenet/convnext_tiny_dcls_gaussian.yaml --out docs/images/learning_rates.png
 """
 
 import argparse

@@ -147,9 +147,9 @@ def test_timms_tools_take_features_and_fold(name) -> None:
     torch.testing.assert_close(folded(x), whole(x), rtol=1e-3, atol=1e-5)
 
 
-def test_the_readme_lists_every_model_as_it_is() -> None:
+def test_the_guide_lists_every_model_as_it_is() -> None:
     table = run_script("scripts/list_models.py").stdout
-    assert len(table_rows(table)) == len(DCLS) and table in (REPOSITORY / "README.md").read_text()
+    assert len(table_rows(table)) == len(DCLS) and table in (REPOSITORY / "docs/guides/evaluate.md").read_text()
 
 
 @pytest.mark.parametrize("name", NARROW)
