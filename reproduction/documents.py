@@ -46,7 +46,7 @@ def table(name: str) -> str:
     Raises:
         ValueError: there is no table of this name.
     """
-    if name.startswith("benchmarks/results/"):
+    if name.startswith(("benchmarks/results/", "parity/results/")):
         return (REPOSITORY / name).read_text(encoding="utf-8").strip()
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; there are {', '.join(TABLES)}")

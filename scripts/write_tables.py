@@ -16,7 +16,7 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
     rows       every row of every table with its configuration, size, length and source
     models     every registered model with DCLS layers
     small      top-1 of configs/small, settings by variants
-    benchmarks/results/NAME.md    what a benchmark wrote there, with its machine, versions and date
+    benchmarks/results/NAME.md, parity/results/NAME.md    what was measured, as its script wrote it there
 """
 
 import argparse

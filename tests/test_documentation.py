@@ -34,7 +34,7 @@ MODULES_WITH_EXAMPLES = [
 ]
 _BLOCK = re.compile(r"^(?:<!-- test: (?P<marker>.*?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 _PATH = re.compile(
-    r"`((?:benchmarks|configs|data|dcls|docs|evaluation|models|reproduction|results|scripts|tests|training)/[\w./-]*)`"
+    r"`((?:benchmarks|configs|data|dcls|docs|evaluation|models|parity|reproduction|results|scripts|tests|training)/[\w./-]*)`"
 )
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
