@@ -275,7 +275,7 @@ class Dcls1d(DclsNd):
         dilated_kernel_size: Length of the dense kernel.
         interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
 
-    Example:
+    Examples:
         >>> dcls.Dcls1d(2, 4, kernel_count=3, dilated_kernel_size=25, padding="same")(torch.randn(1, 2, 100)).shape
         torch.Size([1, 4, 100])
     """
@@ -293,7 +293,7 @@ class Dcls2d(DclsNd):
         dilated_kernel_size: Extent of the dense kernel, (rows, columns) or one number, e.g. 23.
         interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
 
-    Example:
+    Examples:
         >>> layer = dcls.Dcls2d(96, 96, kernel_count=26, dilated_kernel_size=23, padding="same", groups=96)
         >>> layer(torch.randn(1, 96, 56, 56)).shape
         torch.Size([1, 96, 56, 56])
@@ -324,7 +324,7 @@ class Dcls3d(DclsNd):
         dilated_kernel_size: Extent of the dense kernel, (depth, rows, columns) or one number.
         interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
 
-    Example:
+    Examples:
         >>> dcls.Dcls3d(2, 4, kernel_count=5, dilated_kernel_size=(3, 7, 7))(torch.randn(1, 2, 8, 16, 16)).shape
         torch.Size([1, 4, 6, 10, 10])
     """

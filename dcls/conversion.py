@@ -59,7 +59,7 @@ def convert(
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
     with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are kept.
 
-    Example:
+    Examples:
         >>> net = timm.create_model("convnext_tiny")
         >>> print(dcls.convert(net, dilated_kernel_size=23, kernel_count=26))
         18 convolutions replaced, 4 sets of shared positions

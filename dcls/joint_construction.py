@@ -33,7 +33,7 @@ def register_joint_construction(parent: nn.Module) -> JointConstruction:
     (``torch.utils.checkpoint``, timm's gradient checkpointing), and where its weight is sharded or offloaded. A layer
     that a pass leaves out gets a gradient of zeros, not None.
 
-    Example:
+    Examples:
         >>> stage = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
         >>> shared = dcls.share_positions(list(stage))
         >>> handle = dcls.register_joint_construction(stage)

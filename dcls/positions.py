@@ -130,7 +130,7 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     The first layer owns the set, as its child ``shared``: it is there once in the parameters and the state dict of
     whatever module holds the layers, and copies, moves and loads keep it shared.
 
-    Example:
+    Examples:
         >>> convs = nn.Sequential(*(dcls.Dcls2d(8, 8, 5, 11, padding="same") for _ in range(3)))
         >>> shared = dcls.share_positions(list(convs))
         >>> [name for name, _ in convs.named_parameters() if "positions" in name]

@@ -10,11 +10,11 @@ from reproduction.overview import config_header, overview, results_table, varian
 from reproduction.rows import REPOSITORY, all_rows, find_rows
 
 TABLES: dict[str, Callable[[], str]] = {
-    "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
     "results": lambda: results_table(find_rows(["imagenet/*"])),
     "rows": lambda: overview(all_rows()),
     "models": models_table,
     "small": lambda: variants_table("small"),
+    "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
 }
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADER = re.compile(r"\A# Row: .*\n# Run: .*\n# Expect: .*\n")

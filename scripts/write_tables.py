@@ -11,11 +11,11 @@ A document (README.md, docs/**/*.md) says where a table belongs:
 
 Everything between the two lines is replaced. The tables, from reproduction/documents.py:
 
-    published  paper, here and command of the rows of the ImageNet-1k table with a published number
     results    paper, here and command of every row of the ImageNet-1k table
     rows       every row of every table with its configuration, size, length and source
     models     every registered model with DCLS layers
     small      top-1 of configs/small, settings by variants
+    published  paper, here and command of the rows of the ImageNet-1k table with a published number
     benchmarks/results/NAME.md, parity/results/NAME.md    what was measured, as its script wrote it there
 """
 
