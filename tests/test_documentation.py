@@ -20,6 +20,7 @@ from conftest import REPOSITORY
 from torch import nn
 
 import dcls
+import dcls.checkpoints
 from training.config_file import load_config
 
 PAGES = [
@@ -167,6 +168,28 @@ def test_files_are_there(page: Path) -> None:
     missing = [path for path in _PATH.findall(text) if not (REPOSITORY / path).exists()]
     missing += [link for link in _LINK.findall(text) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_api_has_every_public_name() -> None:
+    documented = set(re.findall(r"^::: (\S+)", (REPOSITORY / "docs/api.md").read_text(), re.M))
+    public = {f"{module.__name__}.{name}" for module in (dcls, dcls.checkpoints) for name in module.__all__}
+    assert documented == public
+
+
+def test_the_tour_names_every_module_and_no_other() -> None:
+    sections = re.split(r"^## ", (REPOSITORY / "docs/design/tour.md").read_text(), flags=re.M)[1:]
+    for section in sections:
+        package = section.partition(":")[0].split()[0]
+        files = {file.name for file in (REPOSITORY / package).rglob("*.py")} - {"__init__.py"}
+        named = set(re.findall(r"`(\w+\.py)`", section))
+        assert named == files, package
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_table_is_generated(page: Path) -> None:
+    """What is between these comments is held to its source by test_reproduction_documents."""
+    by_hand = re.sub(r"<!-- table: \S+ -->\n.*?<!-- end -->", "", page.read_text(), flags=re.S)
+    assert not re.search(r"^\|", by_hand, re.M)
 
 
 def test_readme_is_short() -> None:
