@@ -5,36 +5,40 @@ import argparse
 import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from timm.utils import ModelEmaV3, distribute_bn
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from timm.utils import distribute_bn
 from torch.utils.data import DataLoader
 
 from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
-from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
+from training import snapshot
+from training.checkpoint import save_weights
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
 from training.data import open_splits
-from training.distributed import DistributedContext, destroy_distributed, init_distributed
+from training.distributed import Ballot, DistributedContext, destroy_distributed, init_distributed
 from training.extras import require_package
 from training.flops import describe_size
 from training.loaders import evaluation_loader, plan_batches, training_loader
-from training.loop import NonFiniteLossError, TrainState, train_epoch
+from training.loop import NonFiniteLossError, train_epoch
 from training.metrics import MetricsLogger, counted_weights
 from training.model import choose_preprocessing, describe_model, make_model
 from training.objective import Objective, make_objective
-from training.optimization import make_optimizer, make_scheduler
-from training.resume import diff_config
-from training.run_folder import BEST, LAST, WEIGHTS, resolve_run_dir, write_run_facts
+from training.pauses import SavePauses
+from training.resume import diff_config, read_first_good
+from training.run_folder import BEST, LAST, SAVES, WEIGHTS, resolve_run_dir, write_run_facts
+from training.run_lock import run_lock
+from training.saving import CheckpointSaver
 from training.seeding import seed_generators
+from training.state import TrainState, make_state
+from training.stop_signals import StopRequest, StopSignals
 
 
 @dataclass
@@ -44,12 +48,18 @@ class TrainingRun:
     config: Config
     folder: Path
     distributed: DistributedContext
+    signals: StopSignals
     train_loader: DataLoader
     val_loader: DataLoader
     objective: Objective
     state: TrainState
     preprocessing: Preprocessing
     changes: dict[str, list[Any]] = field(default_factory=dict)  # since the checkpoint that the run continues from
+    damaged: list[UserError] = field(default_factory=list)  # newer checkpoints than that one
+    saver: CheckpointSaver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.saver = CheckpointSaver(self.folder)
 
     @property
     def epochs(self) -> int:
@@ -72,19 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, type=Path, help="YAML file, e.g. configs/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
     options = parser.parse_args(arguments)
-    with cli_errors("; continue with checkpoint.resume=auto, from the end of the last epoch"):
+    with cli_errors("; continue with checkpoint.resume=auto"), StopSignals().watched() as signals:
         config = load_config(options.config, options.overrides)
-        folder, resume_from = resolve_run_dir(config.checkpoint, options.config)
+        folder, checkpoints = resolve_run_dir(config.checkpoint, options.config)
         distributed = init_distributed(config.training.device)
-        run = prepare(config, folder, distributed)
-        if resume_from is not None:
-            resume(run, resume_from)
-        check_ranks_agree(run)
-        fit(run)
-        destroy_distributed()
+        with run_lock(folder) if distributed.is_main else nullcontext():
+            run = prepare(config, folder, distributed, signals)
+            if checkpoints:
+                resume(run, checkpoints)
+            distributed.check_equal(run.state.updates, folder)
+            with signals.deferred():
+                fit(run)
+            destroy_distributed()
 
 
-def prepare(config: Config, folder: Path, distributed: DistributedContext) -> TrainingRun:
+def prepare(config: Config, folder: Path, distributed: DistributedContext, signals: StopSignals) -> TrainingRun:
     """Build data, model, objective and optimizer, in the order in which they depend on each other.
 
     Raises:
@@ -105,63 +117,28 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext) -> Tr
     val_loader = evaluation_loader(splits.val, config.data, preprocessing, distributed)
     objective = make_objective(config, model, splits.num_classes, batches, distributed)
     state = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
-    return TrainingRun(config, folder, distributed, train_loader, val_loader, objective, state, preprocessing)
+    return TrainingRun(config, folder, distributed, signals, train_loader, val_loader, objective, state, preprocessing)
 
 
-def make_state(
-    config: Config, model: nn.Module, objective: Objective, distributed: DistributedContext, updates_per_epoch: int
-) -> TrainState:
-    """Bring the model to its device, and build its averaged weights, optimizer and schedule."""
-    training, device = config.training, distributed.device
-    model.to(device=device, memory_format=objective.precision.memory_format)
-    if training.gradient_checkpointing:
-        model.set_grad_checkpointing()
-    optimizer = make_optimizer(config.optimizer, model)
-    scheduler = make_scheduler(config.schedule, optimizer, updates_per_epoch)
-    ema = None if training.ema_decay is None else ModelEmaV3(model, decay=training.ema_decay)
-    if training.compile:
-        model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
-    ddp_model = model
-    if distributed.world_size > 1:
-        ddp_model = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
-    scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "float16")
-    return TrainState(model, ddp_model, ema, optimizer, scheduler, scaler)
-
-
-def resume(run: TrainingRun, checkpoint: Path) -> None:
-    """Continue from a checkpoint; one of another folder starts a new record of the best there.
+def resume(run: TrainingRun, checkpoints: Sequence[Path]) -> None:
+    """Continue from the first checkpoint that is not damaged; one of another folder starts a new record of the best.
 
     Raises:
-        UserError: the file cannot be read, or belongs to another run, model or optimizer.
+        UserError: none can be read, or it belongs to another run, model or optimizer.
     """
-    content = read_checkpoint(checkpoint)
+    content, checkpoint, run.damaged = read_first_good(checkpoints)
     run.changes = diff_config(content["config"], run.config, checkpoint)
-    run.state.load(content, checkpoint)
-    if checkpoint.parent.resolve() != run.folder.resolve():
-        run.state.best_top1 = TrainState.best_top1
-        if run.state.epoch >= run.epochs:
-            raise UserError(
-                f"{checkpoint} has its {run.epochs} epochs already",
-                "raise schedule.epochs",
-                key="checkpoint.resume",
-                on_every_rank=True,
-            )
-
-
-def check_ranks_agree(run: TrainingRun) -> None:
-    """Refuse to train when processes found different checkpoints.
-
-    Raises:
-        UserError: the run's folder is not the same for all processes.
-    """
-    updates = torch.tensor([run.state.updates, run.state.updates**2], dtype=torch.float64)
-    total, squares = run.distributed.sum(updates).tolist()
-    if squares * run.distributed.world_size != total**2:
+    snapshot.restore(run.state, content, checkpoint, run.distributed)
+    is_another = checkpoint.resolve().parent not in (run.folder.resolve(), (run.folder / SAVES).resolve())
+    if run.state.epoch > run.epochs or (is_another and run.state.epoch == run.epochs):
         raise UserError(
-            f"not all processes found the same checkpoint in {run.folder}",
-            "it must be on a disk that all nodes share",
-            key="checkpoint.dir",
+            f"{checkpoint} has its {run.state.epoch} epochs already",
+            "raise schedule.epochs",
+            key="checkpoint.resume",
+            on_every_rank=True,
         )
+    if is_another:
+        run.state.best_top1 = TrainState.best_top1
 
 
 def fit(run: TrainingRun) -> None:
@@ -169,6 +146,7 @@ def fit(run: TrainingRun) -> None:
 
     Raises:
         UserError: the loss is not finite, an image is broken, the disk is full.
+        StopRequest: a signal asked for it; all is saved.
     """
     state, distributed = run.state, run.distributed
     if state.epoch >= run.epochs and (run.folder / WEIGHTS).is_file():
@@ -179,18 +157,30 @@ def fit(run: TrainingRun) -> None:
         size = describe_size(state.model, run.preprocessing.input_size)
         write_run_facts(run.folder, run.config, distributed, size)
     updates_per_epoch = len(run.train_loader) // run.objective.accumulation
-    metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state.epoch)
-    if state.epoch > 0:
-        metrics.continued(state.epoch, run.changes)
+    metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state)
+    for problem in run.damaged:
+        metrics.say(f"warning: {problem}")
+    if state.updates > 0:
+        metrics.continued(state, run.changes)
+    ballot = Ballot(distributed)
+    pauses = SavePauses(
+        *run.config.checkpoint.interval,
+        run.signals,
+        ballot,
+        save=lambda: save(run),
+        stop=lambda number: stop(run, number),
+    )
     try:
         while state.epoch < run.epochs:
-            train_one(run, metrics)
+            train_one(run, metrics, pauses)
+        run.saver.wait()
         if distributed.is_main:
             averaged = state.ema.module if state.ema is not None else state.model
             save_weights(run.folder / WEIGHTS, averaged, run.description)
             metrics.say(f"finished: {outcome(run)}")
     finally:
         metrics.close()
+    ballot.close()
 
 
 def outcome(run: TrainingRun) -> str:
@@ -202,17 +192,16 @@ def outcome(run: TrainingRun) -> str:
     )
 
 
-def train_one(run: TrainingRun, metrics: MetricsLogger) -> None:
-    """One epoch: train, evaluate the weights and their average, save, metrics."""
-    state, epoch = run.state, run.state.epoch
-    metrics.begin_epoch(epoch)
-    for shuffled in (run.train_loader.sampler, run.train_loader.dataset):  # iterable data sets shuffle by themselves
-        if hasattr(shuffled, "set_epoch"):
-            shuffled.set_epoch(epoch)
-    row: dict[str, Any] = {"epoch": epoch, "learning_rate": state.learning_rate}
+def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> None:
+    """Go through an epoch, or the rest of one: train, evaluate the weights and their average, save, report."""
+    state = run.state
+    metrics.begin_epoch(state)
     try:
-        summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update)
-        row |= {
+        summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update, pauses)
+        assert state.progress is not None
+        row = {
+            "epoch": state.epoch,
+            "learning_rate": state.progress.learning_rate,
             "updates": state.updates,
             "train_loss": summary.loss,
             "train_images_per_second": summary.images_per_second,
@@ -222,42 +211,63 @@ def train_one(run: TrainingRun, metrics: MetricsLogger) -> None:
         last = run.folder / LAST
         fix = f"{error.fix}. Last good checkpoint: {last if last.exists() else 'none yet'}"
         raise error.replace(fix=fix) from None
-    metrics.epoch(row, state.model, state.updates)  # first: a row whose checkpoint is missing is dropped on resuming
-    save(run, row)
+    state.complete_epoch(row)
+    metrics.epoch(state)  # first: a row whose checkpoint is missing is dropped on resuming
+    top1 = row[f"{counted_weights(row)}_top1"]
+    is_best = top1 > state.best_top1
+    state.best_top1 = max(top1, state.best_top1)
+    save(run, is_best=is_best)
 
 
 def validation_scores(run: TrainingRun) -> dict[str, float]:
-    """Accuracies and loss of the weights (val_...) and of their average (ema_...).
+    """Return accuracies and loss of the weights (val_...) and of their average (ema_...).
 
     Raises:
         NonFiniteLossError: one of the losses is infinite or not a number.
+        StopRequest: a signal asked for it; the epoch's training is saved.
     """
     result: dict[str, float] = {}
+    parts = snapshot.gather_parts(run.state, run.distributed)
+
+    def stop_if_asked() -> None:
+        if run.signals.received is not None:
+            stop(run, run.signals.received, parts)
+
     for prefix, model in (("val", run.state.model), ("ema", run.state.ema and run.state.ema.module)):
         if model is None:
             continue
         if run.distributed.world_size > 1:
             distribute_bn(model, run.distributed.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(model, run.val_loader, run.distributed, run.objective.precision)
+        scores = evaluate(model, run.val_loader, run.distributed, run.objective.precision, on_batch=stop_if_asked)
         if not math.isfinite(scores.loss):
-            raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch - 1}")
+            raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}
     return result
 
 
-def save(run: TrainingRun, row: dict[str, Any]) -> None:
-    """Write last.pt, and before it best.pt if the (averaged) weights are the best so far."""
-    state = run.state
-    top1 = row[f"{counted_weights(row)}_top1"]
-    is_best = top1 > state.best_top1
-    state.best_top1 = max(top1, state.best_top1)
-    if not run.distributed.is_main:
-        return
-    facts = {"description": run.description.to_dict(), "config": run.config.model_dump(), "metrics": row}
-    content = facts | state.content()
-    if is_best:  # first: a run cut off in between repeats the epoch, and finds it the best again
-        save_checkpoint(run.folder / BEST, content)
-    save_checkpoint(run.folder / LAST, content)
+def save(run: TrainingRun, parts: list[dict[str, Any]] | None = None, *, is_best: bool = False) -> None:
+    """Save the run as it is, within an epoch or between two.
+
+    Args:
+        parts: Within an epoch, what differs between the processes; gathered here if it is not given.
+        is_best: Its (averaged) weights are the best so far.
+    """
+    if run.state.progress is not None and parts is None:
+        parts = snapshot.gather_parts(run.state, run.distributed)
+    if run.distributed.is_main:
+        facts = {"description": run.description.to_dict(), "config": run.config.model_dump()}
+        run.saver.save(facts | snapshot.take(run.state, parts), is_best=is_best)
+
+
+def stop(run: TrainingRun, signal_number: int, parts: list[dict[str, Any]] | None = None) -> NoReturn:
+    """Save the run within an epoch, and end it.
+
+    Raises:
+        StopRequest: always.
+    """
+    save(run, parts)
+    run.saver.wait()
+    raise StopRequest(signal_number, f"after update {run.state.updates}, in epoch {run.state.epoch}, which is saved")
 
 
 def choose_algorithms(training: TrainingConfig) -> None:

@@ -1,7 +1,7 @@
 """Accuracy and loss over a data set, by train.py after every epoch and by validate.py."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,7 @@ def evaluate(
     *,
     outputs: Sequence[int] | None = None,
     show_progress: bool = False,
+    on_batch: Callable[[], object] | None = None,
 ) -> Scores:
     """Evaluate a classifier; each image counts once, whatever the number of processes.
 
@@ -54,6 +55,7 @@ def evaluate(
         loader: This process's share of the images, see ``training.data.evaluation_loader``. Targets (B,), or
             (B, 1 + L) with up to L further labels that are right as well, -1 where there are fewer.
         outputs: The outputs among which the model chooses, in the order of the labels; None for all.
+        on_batch: Called after each batch, to end the evaluation by an exception.
 
     Raises:
         UserError: an image cannot be read.
@@ -67,6 +69,8 @@ def evaluate(
         with precision.autocast():
             logits = model(precision.images(images))
         totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
+        if on_batch is not None:
+            on_batch()
     distributed.sum(totals)
     loss, top1, top5, count, *real = totals.tolist()
     expected = len(loader.dataset)  # type: ignore[arg-type]  # torch types a Dataset without a length

@@ -24,11 +24,12 @@ from parity.reference import axis_order, put_reference_layers
 from training.config import Config
 from training.config_file import load_config
 from training.distributed import DistributedContext
-from training.loop import TrainState, train_epoch
+from training.loop import train_epoch
 from training.objective import Objective, make_penalty
 from training.optimization import make_optimizer, make_scheduler
 from training.precision import Precision
 from training.run_folder import describe_environment
+from training.state import TrainState
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "imagenet"
 ROWS = ("convnext_tiny_dcls_bilinear_unnormalized", "convnext_tiny_dcls_gaussian")

@@ -24,10 +24,20 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+        fsync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
         kept = "the one written before is kept. " if path.exists() else ""
         raise UserError(f"cannot write {path}: {error}", f"{kept}Is the disk full?") from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk: without it a power cut could undo what was renamed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from dcls.errors import UserError
+from training.stop_signals import StopRequest
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAIN_PROCESS_SECONDS = 30.0
@@ -36,12 +37,17 @@ def cli_errors(after_interruption: str = "") -> Iterator[None]:
         if error.filename is None:
             raise
         _stop(f"error: {error.filename}: {error.strerror}", 1)
+    except StopRequest as request:
+        # The other processes say the same: the first one alone prints it.
+        message = f"{request}{after_interruption}" if os.environ.get("RANK", "0") == "0" else None
+        _stop(message, 128 + request.signal_number)
     except KeyboardInterrupt:
         _stop(f"interrupted{after_interruption}", 128 + signal.SIGINT)
 
 
-def _stop(message: str, status: int) -> NoReturn:
-    print(message, file=sys.stderr, flush=True)
+def _stop(message: str | None, status: int) -> NoReturn:
+    if message is not None:
+        print(message, file=sys.stderr, flush=True)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # An orderly end would wait for the other processes, which wait for this one.
         sys.stdout.flush()

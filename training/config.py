@@ -4,6 +4,7 @@ The defaults are the recipe of ConvNeXt-T on ImageNet-1k (arXiv:2201.03545), whi
 configuration file states what differs. ``training.config_file`` reads the files.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -232,7 +233,8 @@ class TrainingConfig(Section):
     batch_size: Count = 4096
     """Images per optimizer step, over all processes: the same optimization on 1, 8 or 32 GPUs."""
     micro_batch_size: Count | None = 128
-    """Images a process can hold at once; gradients are accumulated to reach batch_size. Null: no limit."""
+    """Images that are mixed and computed together; gradients are accumulated to reach batch_size. As long as it is at
+    most batch_size / processes, the result does not depend on the number of processes. Null: all that a process has."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass (autocast). Weights, positions and optimizer stay in float32."""
     channels_last: bool = True
@@ -251,6 +253,15 @@ class TrainingConfig(Section):
     """cuda, cpu, ...; by default a GPU where there is one."""
 
 
+_MINUTE = 60.0
+_UNITS: dict[str, float | Literal["updates"]] = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("", "m", "min", "minute", "minutes"), _MINUTE),
+    **dict.fromkeys(("h", "hour", "hours"), 60 * _MINUTE),
+    **dict.fromkeys(("update", "updates"), "updates"),
+}
+
+
 class CheckpointConfig(Section):
     """Where the run is kept."""
 
@@ -259,7 +270,27 @@ class CheckpointConfig(Section):
     name: str | None = None
     """Name of the run's folder; by default that of the configuration file."""
     resume: str | None = None
-    """A last.pt or best.pt to continue; "auto": the run's own last.pt if there is one."""
+    """A last.pt or best.pt to continue; "auto": the newest of the run's own that is not damaged, if there is one."""
+    every: str | int | float | None = "5 minutes"
+    """How often the run is saved within an epoch: "5 minutes", "30 s" or "200 updates"; null: after epochs only."""
+
+    @model_validator(mode="after")
+    def _every_is_an_interval(self) -> "CheckpointConfig":
+        _ = self.interval
+        return self
+
+    @property
+    def interval(self) -> tuple[int | None, float | None]:
+        """``every`` as a number of updates or of seconds."""
+        if self.every is None:
+            return None, None
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(self.every).strip().lower())
+        unit = None if match is None else _UNITS.get(match[2])
+        if match is None or unit is None or float(match[1]) <= 0 or (unit == "updates" and "." in match[1]):
+            raise UserError(
+                f"got {self.every!r}", 'write "5 minutes", "30 s", "200 updates" or null', key="checkpoint.every"
+            )
+        return (int(match[1]), None) if unit == "updates" else (None, float(match[1]) * unit)
 
 
 class LoggingConfig(Section):

@@ -93,13 +93,14 @@ class TrainingOrder(Sampler):
 
     def __init__(self, size: int, batch_size: int, rank: int, world_size: int, seed: int) -> None:
         assert batch_size % world_size == 0
-        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, 0
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.epoch = self.start = 0
         share = batch_size // world_size
         self.share = slice(rank * share, (rank + 1) * share)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch that the next iteration yields, and from which of this process's images on."""
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
         return self.size // self.batch_size * (self.share.stop - self.share.start)
@@ -108,7 +109,7 @@ class TrainingOrder(Sampler):
         generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
         whole = order[: self.size // self.batch_size * self.batch_size].view(-1, self.batch_size)
-        for index in whole[:, self.share].flatten().tolist():
+        for index in whole[:, self.share].flatten()[self.start :].tolist():
             yield self.epoch, index
 
 

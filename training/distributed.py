@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,11 +24,13 @@ class DistributedContext:
         rank: Index of this process, 0 is the one that writes and reports.
         world_size: Number of processes.
         device: Where this process computes.
+        control: Of the processes' CPUs, for what is not computed; None for the default one.
     """
 
     rank: int
     world_size: int
     device: torch.device
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -44,6 +48,32 @@ class DistributedContext:
     def any(self, is_so: bool) -> bool:
         """Whether it is so in any process."""
         return bool(self.sum(torch.tensor([float(is_so)])).item())
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the plain values of all processes, in the order of their ranks; those of others only in the first."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.gather_object(value, values if self.is_main else None, group=self.control)
+        return values
+
+    def check_equal(self, updates: int, folder: Path) -> None:
+        """Refuse to train when processes found different checkpoints.
+
+        Args:
+            updates: Of the checkpoint that this process found.
+            folder: The run's.
+
+        Raises:
+            UserError: the run's folder is not the same for all processes.
+        """
+        total, squares = self.sum(torch.tensor([updates, updates**2], dtype=torch.float64)).tolist()
+        if squares * self.world_size != total**2:
+            raise UserError(
+                f"not all processes found the same checkpoint in {folder}",
+                "it must be on a disk that all nodes share",
+                key="checkpoint.dir",
+            )
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
@@ -90,7 +120,36 @@ def init_distributed(device: str | None = None) -> DistributedContext:
         torch.cuda.set_device(chosen)
     # Others may wait long for the first process, which downloads data or lists a large folder.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=1))
-    return DistributedContext(dist.get_rank(), world_size, chosen)
+    control: Any = dist.new_group(backend="gloo") if chosen.type == "cuda" else None
+    return DistributedContext(dist.get_rank(), world_size, chosen, control)
+
+
+class Ballot:
+    """Small numbers that all processes must agree on again and again, such as whether to stop.
+
+    With several processes the answer to a question comes with the next one, so that nobody waits for it.
+    """
+
+    def __init__(self, distributed: DistributedContext) -> None:
+        self._distributed = distributed
+        self._running: tuple[dist.Work, torch.Tensor] | None = None
+
+    def highest(self, *values: int) -> list[int]:
+        """Return the highest of each value over the processes: alone at once, else those of the call before."""
+        if self._distributed.world_size == 1:
+            return list(values)
+        before, sent = self._running, torch.tensor(values)
+        work = dist.all_reduce(sent, dist.ReduceOp.MAX, group=self._distributed.control, async_op=True)
+        self._running = work, sent
+        if before is None:
+            return [0] * len(values)
+        before[0].wait()
+        return before[1].tolist()
+
+    def close(self) -> None:
+        """Wait for the last answer."""
+        if self._running is not None:
+            self._running[0].wait()
 
 
 def destroy_distributed() -> None:

@@ -1,11 +1,14 @@
 """From splits to loaders: how a global batch is divided, augmented and evaluated."""
 
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from timm.data import create_transform
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from dcls.checkpoints.description import Preprocessing
@@ -14,6 +17,8 @@ from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
 from training.distributed import DistributedContext
 from training.seeding import derive_seed
+
+Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,40 @@ def evaluation_loader(
     return _loader(
         dataset, transform, order, data.val_batch_size, data.num_workers, distributed, seed=0, drop_last=False
     )
+
+
+def epoch_batches(loader: DataLoader, epoch: int, start: int) -> Iterator[Batch]:
+    """Iterate over this process's training batches of an epoch, without end.
+
+    Args:
+        start: How many of them to leave out: those that a run which continues has had already. They are not read,
+            but where an iterable data set decides on the order by itself.
+
+    Raises:
+        UserError: this process has no images.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        if hasattr(loader.dataset, "set_epoch"):
+            loader.dataset.set_epoch(epoch)
+        return itertools.islice(_endless(loader), start, None)
+    assert isinstance(loader.sampler, TrainingOrder) and loader.batch_size is not None
+    loader.sampler.set_epoch(epoch, start * loader.batch_size)
+    return _endless(loader)
+
+
+def _endless(loader: DataLoader) -> Iterator[Batch]:
+    """Repeat the loader's batches: processes may hold unequal shares of an iterable data set."""
+    while True:
+        is_empty = True
+        for batch in loader:
+            is_empty = False
+            yield batch
+        if is_empty:
+            raise UserError(
+                "a process received no whole batch",
+                "give fewer processes or data.num_workers than the data set has shards",
+                key="data.dataset",
+            )
 
 
 def default_workers() -> int:

@@ -1,6 +1,7 @@
 """What a run tells: the terminal, metrics.csv, metrics.jsonl and Weights & Biases."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Container
@@ -8,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from tqdm import tqdm
 
 from training.atomic_io import write_text_atomic
@@ -16,6 +16,7 @@ from training.config import Config
 from training.distributed import DistributedContext
 from training.loop import UpdateSummary
 from training.run_folder import METRICS
+from training.state import TrainState
 
 
 def counted_weights(metrics: Container[str]) -> str:
@@ -32,11 +33,11 @@ class MetricsLogger:
         folder: The run's folder.
         config: The whole configuration, for Weights & Biases.
         updates_per_epoch: Length of the progress bar.
-        start_epoch: Epochs already done. Rows of later epochs, written by a run that was cut off, are removed.
+        state: Where the run begins or continues. What a run that was cut off had written after that is removed.
     """
 
     def __init__(
-        self, folder: Path, config: Config, distributed: DistributedContext, updates_per_epoch: int, start_epoch: int
+        self, folder: Path, config: Config, distributed: DistributedContext, updates_per_epoch: int, state: TrainState
     ) -> None:
         self.is_main = distributed.is_main
         self.log_interval = config.logging.log_interval
@@ -44,25 +45,29 @@ class MetricsLogger:
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.wandb = None
         if self.is_main:
-            _keep_epochs_before(start_epoch, self.csv_file, self.jsonl_file)
+            if state.history or self.csv_file.exists():
+                self._write_table(state.history)
+            _keep_lines_until(state, self.jsonl_file)
             if config.logging.wandb != "off":
                 from training.wandb_logger import WandbLogger  # slow to import, and not needed by most
 
                 self.wandb = WandbLogger(folder, config)
 
-    def continued(self, epoch: int, changes: dict[str, list[Any]]) -> None:
+    def continued(self, state: TrainState, changes: dict[str, list[Any]]) -> None:
         """After a restart: where it goes on, and which keys have other values than before."""
         if not self.is_main:
             return
-        self._append_json({"kind": "continued", "epoch": epoch, "changes": changes})
-        self.say(f"continuing with epoch {epoch}")
+        self._append_json({"kind": "continued", "epoch": state.epoch, "update": state.updates, "changes": changes})
+        within = f", after {state.progress.updates} of its updates" if state.progress else ""
+        self.say(f"continuing with epoch {state.epoch}{within}")
         for key, (before, now) in changes.items():
             self.say(f"  changed: {key} from {before} to {now}")
 
-    def begin_epoch(self, epoch: int) -> None:
+    def begin_epoch(self, state: TrainState) -> None:
         """Restart the progress bar for an epoch."""
         self.bar.reset()
-        self.bar.set_description(f"epoch {epoch}")
+        self.bar.update(state.progress.updates if state.progress else 0)
+        self.bar.set_description(f"epoch {state.epoch}")
 
     def update(self, step: UpdateSummary) -> None:
         """After an optimizer step."""
@@ -74,19 +79,15 @@ class MetricsLogger:
             if self.bar.disable:
                 self.say(f"epoch {step.epoch}  update {step.update}  loss {step.loss:.4f}  lr {step.learning_rate:.3g}")
 
-    def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
-        """After an epoch and its evaluation."""
+    def epoch(self, state: TrainState) -> None:
+        """After an epoch and its evaluation: report the last row of the run's history."""
         if not self.is_main:
             return
-        is_new = not self.csv_file.exists()
-        with self.csv_file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        row = state.history[-1]
+        self._write_table(state.history)
         self._append_json({"kind": "epoch", **row})
         if self.wandb is not None:
-            self.wandb.epoch(row, model, update)
+            self.wandb.epoch(row, state.model, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s"
         self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")
@@ -103,17 +104,31 @@ class MetricsLogger:
         if self.wandb is not None:
             self.wandb.finish()
 
+    def _write_table(self, history: list[dict[str, Any]]) -> None:
+        """Write metrics.csv: one table, also where a run had other columns before it was continued."""
+        columns = list(dict.fromkeys(column for row in history for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_text_atomic(self.csv_file, text.getvalue())
+
     def _append_json(self, row: dict[str, Any]) -> None:
         with self.jsonl_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
-def _keep_epochs_before(start: int, csv_file: Path, jsonl_file: Path) -> None:
-    """Drop what a run that was cut off had written after its last checkpoint, half a line included."""
-    if csv_file.exists():
-        header, *rows = csv_file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        kept = [row for row in rows if row.endswith("\n") and int(row.split(",")[0]) < start]
-        write_text_atomic(csv_file, "".join([header, *kept]))
+def _keep_lines_until(state: TrainState, jsonl_file: Path) -> None:
+    """Drop what a run that was cut off had written after its last checkpoint, and lines that are no JSON."""
     if jsonl_file.exists():
-        lines = jsonl_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text_atomic(jsonl_file, "".join(x for x in lines if x.endswith("\n") and json.loads(x)["epoch"] < start))
+        lines = jsonl_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _is_before(state, line)]
+        write_text_atomic(jsonl_file, "".join(kept))
+
+
+def _is_before(state: TrainState, line: str) -> bool:
+    try:
+        row = json.loads(line)
+        return row["epoch"] < state.epoch or (row["kind"] != "epoch" and row["update"] <= state.updates)
+    except (ValueError, LookupError, TypeError):  # cut off, or NULs after a power cut
+        return False

@@ -1,10 +1,13 @@
 """Continuing a run: what may differ from the run that wrote the checkpoint, and what would make it another run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dcls.errors import UserError
+from training.checkpoint import read_checkpoint
 from training.config import Config
+from training.snapshot import check
 
 _SAME_RUN = (
     "model.name",
@@ -16,6 +19,26 @@ _SAME_RUN = (
     "training.seed",
 )
 _OF_NO_CONSEQUENCE = ("checkpoint", "logging")
+
+
+def read_first_good(candidates: Sequence[Path]) -> tuple[dict[str, Any], Path, list[UserError]]:
+    """Read the first checkpoint that is not damaged.
+
+    Returns:
+        Its content, its file, and what is wrong with those before it.
+
+    Raises:
+        UserError: all are.
+    """
+    problems: list[UserError] = []
+    for path in candidates:
+        try:
+            content = read_checkpoint(path)
+            check(content, path)
+            return content, path, problems
+        except UserError as error:
+            problems.append(error)
+    raise problems[0].replace(on_every_rank=True)
 
 
 def differences(saved: dict[str, dict[str, Any]], config: Config) -> dict[str, list[Any]]:

@@ -18,12 +18,12 @@ from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
 from training.distributed import DistributedContext
 
-LAST, BEST, WEIGHTS = "last.pt", "best.pt", "model.safetensors"
+LAST, BEST, SAVES, WEIGHTS = "last.pt", "best.pt", "saves", "model.safetensors"
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"
 
 
-def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, Path | None]:
-    """Return the run's folder, and the checkpoint to continue from if there is one.
+def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, list[Path]]:
+    """Return the run's folder, and the checkpoints to continue from: the first of them that is not damaged.
 
     Raises:
         UserError: the folder holds a run already and nothing says to continue that one, or the checkpoint is missing.
@@ -31,12 +31,12 @@ def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, 
     folder = Path(config.dir) / (config.name or config_file.stem)
     last = folder / LAST
     if config.resume == "auto":
-        return folder, last if last.is_file() else None
+        return folder, [path for path in (last, *saved_states(folder), folder / BEST) if path.is_file()]
     if config.resume is not None:
         if not Path(config.resume).is_file():
             raise UserError(f"no file {config.resume}", key="checkpoint.resume", on_every_rank=True)
         if Path(config.resume).parent.resolve() == folder.resolve():
-            return folder, Path(config.resume)
+            return folder, [Path(config.resume)]
     if last.exists() or (folder / METRICS).exists():
         raise UserError(
             f"{folder} holds a run already",
@@ -44,7 +44,12 @@ def resolve_run_dir(config: CheckpointConfig, config_file: Path) -> tuple[Path, 
             key="checkpoint.name",
             on_every_rank=True,
         )
-    return folder, Path(config.resume) if config.resume else None
+    return folder, [Path(config.resume)] if config.resume else []
+
+
+def saved_states(folder: Path) -> list[Path]:
+    """Return the states that were saved into a run's folder, the newest first."""
+    return sorted((path for path in (folder / SAVES).glob("*.pt") if path.stem.isdecimal()), reverse=True)
 
 
 def write_run_facts(folder: Path, config: Config, distributed: DistributedContext, model_facts: dict[str, Any]) -> None:
@@ -84,7 +89,8 @@ def describe_environment() -> str:
     facts = environment(DistributedContext(0, 1, torch.device("cpu")))
     return (
         f"{facts['date'][:10]}, commit {(facts['commit'] or 'unknown')[:10]}, torch {facts['packages']['torch']}, "
-        f"Python {facts['python']}, {facts['cores']} cores of {facts['processor']}"
+        f"Python {facts['python']}, {facts['gpu'] + ', ' if facts['gpu'] else ''}{facts['cores']} cores of "
+        f"{facts['processor']}"
     )
 
 

@@ -5,9 +5,10 @@ import json
 import pathlib
 import pickle
 import re
+import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import safetensors.torch
 import torch
@@ -26,7 +27,10 @@ _AVERAGED, _PLAIN = ("state_dict_ema", "model_ema"), ("state_dict", "model")
 # What DistributedDataParallel and torch.compile put before every name.
 _WRAPPERS = re.compile(r"^(?:_orig_mod\.)?(?:module\.)?(?:_orig_mod\.)?")
 # What torch and safetensors raise for files that are damaged or something else.
-_UNREADABLE = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, SafetensorError)
+_UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError),
+    *(SafetensorError, BadZipFile, zlib.error),
+)
 
 
 def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]:
@@ -83,10 +87,37 @@ def open_safely(path: str | Path, *, mmap: bool = False) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
+        if is_zipfile(path):
+            _check_sums(path, only="data.pkl" if mmap else "")
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zipfile(path))
+    except UserError:
+        raise
     except (pickle.UnpicklingError, *_UNREADABLE) as error:
         raise _unreadable(path, error) from None
+
+
+def _check_sums(path: Path, only: str) -> None:
+    """Compare the content of one of torch's files with its checksums, which torch itself never does.
+
+    Args:
+        only: The end of the names of the entries that matter.
+
+    Raises:
+        UserError: a bit has changed.
+    """
+    with ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(only):
+                try:
+                    with archive.open(name) as entry:
+                        while entry.read(2**20):
+                            pass
+                except (BadZipFile, *_UNREADABLE):
+                    raise UserError(
+                        f"{path} is damaged: {name} does not match its checksum",
+                        "take another one, or download it again",
+                    ) from None
 
 
 def _own_description(path: str | Path) -> Any:

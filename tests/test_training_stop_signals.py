@@ -1,0 +1,38 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+from training import stop_signals
+from training.stop_signals import STOP_SIGNALS, StopRequest, StopSignals
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_before_training_a_signal_stops_at_once(number) -> None:
+    with pytest.raises(StopRequest, match=f"stopped by {number.name} before training began"), StopSignals().watched():
+        signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_in_training_a_signal_waits(number) -> None:
+    before = signal.getsignal(number)
+    with StopSignals().watched() as signals, signals.deferred():
+        assert signals.received is None
+        signal.raise_signal(number)
+        signal.raise_signal(number)  # the launcher's copy of the same
+        assert signals.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_the_process() -> None:
+    code = (
+        "import signal, time\nfrom training import stop_signals\nstop_signals._SAME_SIGNAL_SECONDS = 0.1\n"
+        "with stop_signals.StopSignals().watched() as signals, signals.deferred():\n"
+        "    signal.raise_signal(signal.SIGTERM)\n    time.sleep(0.2)\n    print('waiting', flush=True)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n    time.sleep(30)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.returncode) == ("waiting\n", -signal.SIGTERM)
+    assert stop_signals._SAME_SIGNAL_SECONDS == 1.0
