@@ -15,7 +15,9 @@ from training.run_lock import FILE
 
 def hold(folder, code: str = "print('held', flush=True); import time; time.sleep(60)") -> subprocess.Popen:
     """A process that holds the folder; it is there when it has said so."""
-    program = f"import pathlib\nfrom training.run_lock import run_lock\nwith run_lock(pathlib.Path({str(folder)!r})): {code}"
+    program = (
+        f"import pathlib\nfrom training.run_lock import run_lock\nwith run_lock(pathlib.Path({str(folder)!r})): {code}"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=REPOSITORY, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": "."}
     )

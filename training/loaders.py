@@ -17,6 +17,7 @@ from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
 from training.distributed import DistributedContext
 from training.seeding import derive_seed
+from training.worker_process import initialise_worker
 
 Batch = tuple[Tensor, Tensor]
 
@@ -203,5 +204,6 @@ def _loader(
         pin_memory=distributed.device.type == "cuda",
         drop_last=drop_last,
         persistent_workers=num_workers > 0,
+        worker_init_fn=initialise_worker,
         generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),
     )
