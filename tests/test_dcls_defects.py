@@ -84,7 +84,7 @@ def test_4_an_element_on_an_integer_position_can_move(interpolation, position) -
     assert torch.all(ours.positions.grad > 0), "more loss to the right and below"
 
 
-@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", VERSIONS)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_4_a_clamped_element_is_brought_back_by_gradient_descent(interpolation, sign) -> None:
     ours, _ = one_element(interpolation, (6, 7), (sign * 3.0, sign * 3.0))
@@ -111,7 +111,7 @@ def test_4_an_even_kernels_last_grid_point_is_where_clamping_stops() -> None:
     assert kernel_of(theirs).abs().max() == 0
 
 
-@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", VERSIONS)
 @pytest.mark.parametrize("outside", [2, 3, 50])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_5_an_element_outside_the_kernel_is_felt_and_comes_back(interpolation, outside, sign) -> None:
