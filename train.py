@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with cli_errors("; continue with checkpoint.resume=auto"), StopSignals().watched() as signals:
         config = load_config(options.config, options.overrides)
         folder, checkpoints = resolve_run_dir(config.checkpoint, options.config)
-        distributed = init_distributed(config.training.device)
+        distributed = init_distributed(config.training.device, config.training.timeout_minutes)
         with run_lock(folder) if distributed.is_main else nullcontext():
             run = prepare(config, folder, distributed, signals)
             if checkpoints:
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             distributed.check_equal(run.state.updates, folder)
             with signals.deferred():
                 fit(run)
-            destroy_distributed()
+            destroy_distributed(distributed)
 
 
 def prepare(config: Config, folder: Path, distributed: DistributedContext, signals: StopSignals) -> TrainingRun:
@@ -230,6 +230,7 @@ def validation_scores(run: TrainingRun) -> dict[str, float]:
     parts = snapshot.gather_parts(run.state, run.distributed)
 
     def stop_if_asked() -> None:
+        run.distributed.show_progress()
         if run.signals.received is not None:
             stop(run, run.signals.received, parts)
 

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results, failures = evaluate_all(specs, constructor_options, images, options, distributed)
         if distributed.is_main:
             show(results)
-        destroy_distributed()
+        destroy_distributed(distributed)
         if failures:
             problem = f"{len(failures)} of {len(specs)} were not evaluated: {'; '.join(failures)}"
             raise UserError(problem, on_every_rank=True)

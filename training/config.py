@@ -244,13 +244,16 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.9999
-    """Decay per update of the averaged weights, which are evaluated and released too; null for none."""
+    """Decay per update of the averaged weights, which are evaluated and released too; null for none. It rises with the
+    updates u, as u / (10 + u), up to this value, so that the average of a short run is not that of its beginning."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of initial weights, order of images, augmentations and dropped paths."""
     deterministic: bool = False
     """Use deterministic algorithms only: the same run twice is the same to the bit, and slower."""
     device: str | None = None
     """cuda, cpu, ...; by default a GPU where there is one."""
+    timeout_minutes: Positive = 10.0
+    """How long processes wait for one that does not answer before they end the run."""
 
 
 _MINUTE = 60.0

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from dcls.errors import UserError
+from training.watchdog import Watchdog
 
 _last_operation: dist.Work | None = None
 
@@ -25,12 +26,14 @@ class DistributedContext:
         world_size: Number of processes.
         device: Where this process computes.
         control: Of the processes' CPUs, for what is not computed; None for the default one.
+        watchdog: Ends the run when another process does not answer; None for a process that is alone.
     """
 
     rank: int
     world_size: int
     device: torch.device
     control: dist.ProcessGroup | None = None
+    watchdog: Watchdog | None = None
 
     @property
     def is_main(self) -> bool:
@@ -48,6 +51,11 @@ class DistributedContext:
     def any(self, is_so: bool) -> bool:
         """Whether it is so in any process."""
         return bool(self.sum(torch.tensor([float(is_so)])).item())
+
+    def show_progress(self) -> None:
+        """Tell the others that this process has done its part, before it waits for them."""
+        if self.watchdog is not None:
+            self.watchdog.step()
 
     def gather(self, value: Any) -> list[Any]:
         """Return the plain values of all processes, in the order of their ranks; those of others only in the first."""
@@ -92,11 +100,12 @@ class DistributedContext:
             dist.barrier()
 
 
-def init_distributed(device: str | None = None) -> DistributedContext:
+def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -> DistributedContext:
     """Join the processes that torchrun started (NCCL on GPUs, Gloo on CPUs), or run alone.
 
     Args:
         device: "cuda", "cpu", ...; by default a GPU where there is one.
+        timeout_minutes: How long to wait for a process that does not answer, in training.
 
     Raises:
         UserError: the device is not there.
@@ -121,7 +130,8 @@ def init_distributed(device: str | None = None) -> DistributedContext:
     # Others may wait long for the first process, which downloads data or lists a large folder.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=1))
     control: Any = dist.new_group(backend="gloo") if chosen.type == "cuda" else None
-    return DistributedContext(dist.get_rank(), world_size, chosen, control)
+    watchdog = Watchdog(dist.get_rank(), world_size, 60 * timeout_minutes)
+    return DistributedContext(dist.get_rank(), world_size, chosen, control, watchdog)
 
 
 class Ballot:
@@ -152,8 +162,10 @@ class Ballot:
             self._running[0].wait()
 
 
-def destroy_distributed() -> None:
+def destroy_distributed(distributed: DistributedContext) -> None:
     """Close the connections to the other processes, if any, once all have come to their end."""
+    if distributed.watchdog is not None:
+        distributed.watchdog.close()
     if dist.is_initialized():
         # With torch 2.11, Gloo's thread and the end of the process can wait for each other for ever (its mutex against
         # the GIL) when that thread is the last to hold a finished operation. This one is held until the very end.

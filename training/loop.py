@@ -141,6 +141,8 @@ def _update(
         seed_generators(objective.seed, state.updates, distributed.rank * objective.accumulation + index)
         images, targets = _prepare(images, targets, objective)
         is_last = index == objective.accumulation - 1
+        if is_last:
+            distributed.show_progress()
         with _gradient_exchange(state.ddp_model, is_last):
             with objective.precision.autocast():
                 loss = objective.loss(state.ddp_model(images), targets)

@@ -91,7 +91,9 @@ def make_state(
         model.set_grad_checkpointing()
     optimizer = make_optimizer(config.optimizer, model)
     scheduler = make_scheduler(config.schedule, optimizer, updates_per_epoch)
-    ema = None if training.ema_decay is None else ModelEmaV3(model, decay=training.ema_decay)
+    ema = None
+    if training.ema_decay is not None:
+        ema = ModelEmaV3(model, decay=training.ema_decay, use_warmup=True, warmup_gamma=10, warmup_power=1)
     if training.compile:
         model.compile(dynamic=False)  # images have one size; only the last batch of an evaluation is smaller
     ddp_model = model
