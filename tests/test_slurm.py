@@ -16,10 +16,10 @@ from processes import run_script, table_rows
 from safetensors.torch import load_file
 
 ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gaussian"
-# The quickstart's model and data, two epochs.
+# The quickstart's model and data, two epochs, in micro-batches that one and two processes have in common.
 QUICKSTART = [
     "--config=configs/quickstart.yaml", "schedule.epochs=1", "schedule.warmup_epochs=1", "data.num_workers=0",
-    "training.device=cpu",
+    "training.device=cpu", "training.micro_batch_size=32",
 ]  # fmt: skip
 
 
