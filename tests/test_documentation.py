@@ -182,7 +182,7 @@ def test_the_tour_names_every_module_and_no_other() -> None:
         package = section.partition(":")[0].split()[0]
         files = {file.name for file in (REPOSITORY / package).rglob("*.py")} - {"__init__.py"}
         named = set(re.findall(r"`(\w+\.py)`", section))
-        assert named == files, package
+        assert named == files, f"docs/design/tour.md, {package}: add {files - named}, remove {named - files}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
