@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and the site say what is so: Python runs, commands parse, files and targets are there.
+"""README, CONTRIBUTING and the site are true: Python runs, commands parse, files, names and targets exist.
 
 In front of a block, an HTML comment may say ``test: skip (REASON)`` or ``test: needs MODULE``.
 """
@@ -17,10 +17,12 @@ import pytest
 import timm
 import torch
 from conftest import REPOSITORY
+from processes import run_script
 from torch import nn
 
 import dcls
 import dcls.checkpoints
+from dcls.errors import UserError
 from training.config_file import load_config
 
 PAGES = [
@@ -139,6 +141,8 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     options = parsed(module.removesuffix(".py").replace("/", "."), arguments, monkeypatch)
     if module == "train.py":
         load_config(options.config, options.overrides)
+    elif {"list", "--list", "--dry-run"} & set(arguments):  # needs no data and changes nothing
+        assert run_script(module, *arguments).stdout
 
 
 class _ParsedError(Exception):
@@ -160,6 +164,16 @@ def parsed(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     options, unknown = caught.value.args[0]
     assert not unknown, f"{module} does not know {unknown}"
     return options
+
+
+@pytest.mark.parametrize("page", each_page("text"))
+def test_errors_are_those_that_are_printed(page: Path) -> None:
+    for block in blocks(page, "text"):
+        if block.code.startswith("error: command line: unknown key"):
+            key = block.code.split()[5].rstrip(";")
+            with pytest.raises(UserError) as caught:
+                load_config("configs/quickstart.yaml", [f"{key}=1"])
+            assert f"error: {caught.value}" == block.code.strip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
