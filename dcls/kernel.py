@@ -27,7 +27,7 @@ def construct_kernel(
     """Spread N weighted elements over a dense kernel.
 
     The definition (arXiv:2306.00817 and arXiv:2112.03740), with f the footprint of ``dcls.interpolation`` and p, s an
-    element's position and spread::
+    element's position and spread:
 
         K[o, i, y, x] = sum_n  w_n f(y - p_n) g(x - p_n) / (sum_y' f(y' - p_n) * sum_x' g(x' - p_n) + 1e-7)
 

@@ -9,7 +9,7 @@ from dcls.optim import position_owners
 def repulsive_loss(model: nn.Module) -> Tensor:
     """How much the elements of each kernel overlap, averaged over the model's sets of positions.
 
-    With C kernels (out channels * in channels per group) of N elements in a set::
+    With C kernels (out channels * in channels per group) of N elements in a set:
 
         L = mean over sets of  2 / (N (N - 1) C) * sum over kernels, i < j of  max(0, 1 - ||p_i - p_j||)
 
