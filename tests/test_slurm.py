@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 from processes import run_script, table_rows
 from safetensors.torch import load_file
 
+ROW_EPOCHS = 24  # the first row still trains when the rows are launched again
 ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gaussian"
 # The quickstart's model and data, two epochs, in micro-batches that one and two processes have in common.
 QUICKSTART = [
@@ -134,7 +135,7 @@ def launch(image_folder: Path, tmp_path: Path) -> Callable[..., list[str]]:
     cluster.write_text('{nodes: 2, processes_per_node: 1, sbatch: {cpus-per-task: 1, time: "0:20:00"}}')
     overrides = [
         "data.dataset=''", f"data.dir={image_folder}", "data.num_workers=0", "data.image_size=32", "training.device=cpu",
-        "training.batch_size=12", "schedule.warmup_epochs=0", "schedule.epochs=6", "model.options.dims=[8, 8, 8, 8]",
+        "training.batch_size=12", "schedule.warmup_epochs=0", f"schedule.epochs={ROW_EPOCHS}", "model.options.dims=[8, 8, 8, 8]",
         "model.options.depths=[1, 1, 1, 1]",
     ]  # fmt: skip
 
@@ -160,7 +161,7 @@ def test_an_array_trains_rows_with_seeds_and_is_requeued(launch, launcher, tmp_p
     wait_for_end(*jobs)
     assert facts(jobs[0])["Restarts"] == "1"
     metrics = (first / "metrics.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in metrics[1:]] == [*"012345"]
+    assert [line.split(",")[0] for line in metrics[1:]] == [str(epoch) for epoch in range(ROW_EPOCHS)]
     assert launch(ONE_ROW, ANOTHER, launcher=launcher) == [], "what is finished is not run again"
     table = run_script("scripts/reproduce.py", "collect", tmp_path / "runs", "--rows", ONE_ROW, ANOTHER).stdout
     assert [row[3].partition(" (with another")[0] for row in table_rows(table)] == ["0, 1"] * 2

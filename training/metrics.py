@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Container
@@ -47,7 +48,7 @@ class MetricsLogger:
         if self.is_main:
             if state.history or self.csv_file.exists():
                 self._write_table(state.history)
-            _keep_lines_until(state, self.jsonl_file)
+            self._keep_lines_until(state)
             if config.logging.wandb != "off":
                 from training.wandb_logger import WandbLogger  # slow to import, and not needed by most
 
@@ -113,17 +114,31 @@ class MetricsLogger:
         writer.writerows(history)
         write_text_atomic(self.csv_file, text.getvalue())
 
+    def _keep_lines_until(self, state: TrainState) -> None:
+        """Drop lines that a run that was cut off had written after its last checkpoint; say where others are lost."""
+        if not self.jsonl_file.exists():
+            return
+        lines = self.jsonl_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if _is_before(state, line)]
+        write_text_atomic(self.jsonl_file, "".join(kept))
+        rows = [json.loads(line) for line in kept]
+        missing = _gaps(
+            [0, *(row["update"] for row in rows if row["kind"] == "update"), state.updates + 1], self.log_interval
+        )
+        missing += ["of whole epochs"] * (sum(row["kind"] == "epoch" for row in rows) < state.epoch)
+        if missing:
+            self.say(f"warning: {self.jsonl_file} was damaged, lines are missing {', '.join(missing)}")
+
     def _append_json(self, row: dict[str, Any]) -> None:
         with self.jsonl_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
-def _keep_lines_until(state: TrainState, jsonl_file: Path) -> None:
-    """Drop what a run that was cut off had written after its last checkpoint, and lines that are no JSON."""
-    if jsonl_file.exists():
-        lines = jsonl_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if _is_before(state, line)]
-        write_text_atomic(jsonl_file, "".join(kept))
+def _gaps(updates: list[int], log_interval: int) -> list[str]:
+    """Describe where lines are missing: further apart than the interval, and than those around them."""
+    sizes = [second - first for first, second in itertools.pairwise(updates)]
+    around = [max(log_interval, *sizes[max(i - 1, 0) : i], *sizes[i + 1 : i + 2], 0) for i in range(len(sizes))]
+    return [f"between updates {updates[i]} and {updates[i + 1]}" for i, size in enumerate(sizes) if size > around[i]]
 
 
 def _is_before(state: TrainState, line: str) -> bool:

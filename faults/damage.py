@@ -1,0 +1,132 @@
+"""Files of a run that are damaged: flipped bits, truncations, garbage in the tables, disks that refuse."""
+
+import os
+import random
+import resource
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from faults.campaign import Tally
+from faults.kills import straight_run
+from faults.tiny import difference, start_forked, train_forked, write_config
+from training.metrics import MetricsLogger
+
+
+def flipped_bits(folder: Path, trials: int) -> Tally:
+    """Flip one bit of a stopped run's newest checkpoint, continue, and compare with the run that was left alone."""
+    return _damaged(folder, trials, "one bit of last.pt flipped", _flip)
+
+
+def truncations(folder: Path, trials: int) -> Tally:
+    """Cut a stopped run's newest checkpoint short."""
+    return _damaged(folder, trials, "last.pt truncated", _truncate)
+
+
+def damaged_tables(folder: Path, trials: int) -> Tally:
+    """Damage metrics.csv and metrics.jsonl of a stopped run."""
+
+    def damage(run: Path, generator: random.Random) -> None:
+        path = run / generator.choice(["metrics.csv", "metrics.jsonl"])
+        content = path.read_bytes()
+        place = generator.randrange(len(content) + 1)
+        junk = generator.choice([b"\n\n", b"\0" * 64, b"\xff\xfe garbage,,\n", b'{"kind": "upd', b""])
+        path.write_bytes(content[:place] + junk + (content[place:] if generator.random() < 0.5 else b""))
+
+    return _continued(folder, trials, "metrics.csv and metrics.jsonl damaged", damage)
+
+
+def _damaged(folder: Path, trials: int, name: str, change: Callable[[bytes, random.Random], bytes]) -> Tally:
+    def damage(run: Path, generator: random.Random) -> None:
+        content = change((run / "last.pt").read_bytes(), generator)
+        newest = max((run / "saves").glob("*.pt"))
+        for path in (run / "last.pt", newest):  # two names of one file
+            path.unlink()
+            path.write_bytes(content)
+
+    return _continued(folder, trials, name, damage)
+
+
+def _continued(folder: Path, trials: int, name: str, damage: Callable[[Path, random.Random], None]) -> Tally:
+    tally, generator = Tally(name), random.Random(3)
+    straight, config = straight_run(folder), write_config(folder)
+    stopped = folder / "runs" / "stopped"
+    if not stopped.exists():
+        status, printed = train_forked(
+            ["--config", str(config), "checkpoint.name=stopped"], lambda: _end_after_update(7)
+        )
+        assert status == _STOPPED, printed
+    for trial in range(trials):
+        run = folder / "runs" / "damaged"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(stopped, run)
+        damage(run, generator)
+        status, printed = train_forked(["--config", str(config), "checkpoint.name=damaged"])
+        problem = difference(run, straight) if status == 0 else f"exit status {status}: {printed[-300:]}"
+        if problem == "its metrics.jsonl differs" and "metrics.jsonl was damaged, lines are missing" in printed:
+            problem = None  # what is in no other file cannot come back, and is told
+        tally.count(problem and f"trial {trial}: {problem}")
+    return tally
+
+
+_STOPPED = 98
+
+
+def _end_after_update(number: int) -> None:
+    update = MetricsLogger.update
+
+    def report(self: MetricsLogger, step: object) -> None:
+        update(self, step)  # type: ignore[arg-type]
+        if step.update == number:  # type: ignore[attr-defined]
+            os._exit(_STOPPED)
+
+    MetricsLogger.update = report  # type: ignore[method-assign]
+
+
+def _flip(content: bytes, generator: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[generator.randrange(len(changed))] ^= 1 << generator.randrange(8)
+    return bytes(changed)
+
+
+def _truncate(content: bytes, generator: random.Random) -> bytes:
+    return content[: generator.randrange(len(content))]
+
+
+def full_disks(folder: Path, trials: int) -> Tally:
+    """Let no file grow beyond a random size, as on a full disk; then free the disk, continue and compare."""
+    tally, generator = Tally("disk full, then freed"), random.Random(4)
+    straight, config = straight_run(folder), write_config(folder)
+    for trial in range(trials):
+        arguments = ["--config", str(config), f"checkpoint.name=full{trial}"]
+        size = generator.randrange(200, 400_000)
+        status, printed = train_forked(arguments, partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, -1)))
+        if status not in (0, 1) or "Traceback" in printed or (status == 1 and "error: cannot write" not in printed):
+            tally.count(f"limit of {size}: exit status {status}: {printed[-300:]}")
+            continue
+        status, printed = train_forked(arguments)
+        problem = difference(folder / "runs" / f"full{trial}", straight) if status == 0 else printed[-300:]
+        tally.count(problem and f"limit of {size}: {problem}")
+    return tally
+
+
+def two_at_once(folder: Path, trials: int) -> Tally:
+    """Start a run twice at once: one trains, the other names it."""
+    tally = Tally("the same run started twice at once")
+    straight, config = straight_run(folder), write_config(folder)
+    for trial in range(trials):
+        arguments = ["--config", str(config), f"checkpoint.name=twice{trial}"]
+        pipes = [os.pipe() for _ in range(2)]
+        processes = [start_forked(arguments, writing) for _, writing in pipes]
+        outputs = []
+        for reading, writing in pipes:
+            os.close(writing)
+            with os.fdopen(reading) as pipe:
+                outputs.append(pipe.read())
+        statuses = sorted(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes)
+        problem = difference(folder / "runs" / f"twice{trial}", straight)
+        if problem is None and not (statuses == [0, 1] and any("is in use by process" in text for text in outputs)):
+            problem = f"exit statuses {statuses}"
+        tally.count(problem)
+    return tally

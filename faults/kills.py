@@ -1,0 +1,176 @@
+"""Processes that are killed: at random moments, at every point of writing, and by signals that can be answered."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from faults.campaign import Tally
+from faults.tiny import REPOSITORY, difference, start_forked, train_forked, wait_for, write_config
+
+_ENOUGH = 60
+
+
+def straight_run(folder: Path, *options: str) -> Path:
+    """Train without disturbance."""
+    name = "straight" + "".join(options).replace("=", "")
+    config = write_config(folder)
+    status, printed = train_forked(["--config", str(config), f"checkpoint.name={name}", *options])
+    assert status == 0, printed
+    return folder / "runs" / name
+
+
+def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
+    """Kill runs at random moments, continue them until they end, and compare."""
+    tally = Tally(f"SIGKILL at random moments, 1 process, {workers} workers")
+    straight, config = straight_run(folder), write_config(folder, workers=workers)
+    generator, done, run = random.Random(0), 0, 0
+    while done < kills:
+        run += 1
+        name, run_kills = f"killed{workers}-{run}", 0
+        for _ in range(_ENOUGH):
+            process = start_forked(
+                ["--config", str(config), f"checkpoint.name={name}"], os.open(os.devnull, os.O_WRONLY)
+            )
+            status = _kill_after(process, generator.uniform(0.05, 1.5))
+            if status is not None:
+                break
+            run_kills += 1
+        problem = difference(folder / "runs" / name, straight)
+        for _ in range(max(run_kills, 1)):
+            tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
+        done += max(run_kills, 1)
+    return tally
+
+
+def _kill_after(process: int, seconds: float) -> int | None:
+    """Kill a process; returns its exit status if it has ended before."""
+    if wait_for(lambda: os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None, seconds):
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+def kills_of_real_processes(folder: Path, kills: int) -> Tally:
+    """Kill runs of two processes with workers under torchrun: the launcher, or one of the processes."""
+    tally = Tally("SIGKILL at random moments, 2 processes under torchrun, 1 worker each")
+    config = write_config(folder, workers=1)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+        *("train.py", "--config", str(config)),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command, f"checkpoint.name={name}"], cwd=REPOSITORY, env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    assert start("straight2").wait() == 0
+    generator, run = random.Random(1), 0
+    while tally.tried < kills:
+        run += 1
+        name, run_kills = f"killed2-{run}", 0
+        for _ in range(_ENOUGH):
+            process = start(name)
+            try:
+                process.wait(generator.uniform(4, 14))
+                break
+            except subprocess.TimeoutExpired:
+                children = _children(process.pid)
+                victim = generator.choice([process.pid, *children[:2]])
+                os.kill(victim, signal.SIGKILL)
+                process.wait()
+                orphans = [child for child in children if not _ends(child, 40)]
+                tally.notes += [f"process {child} outlives its launcher" for child in orphans]
+                run_kills += 1
+        problem = difference(folder / "runs" / name, folder / "runs" / "straight2")
+        for _ in range(max(run_kills, 1)):
+            tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
+    return tally
+
+
+def _children(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def _ends(process: int, seconds: float) -> bool:
+    return wait_for(lambda: not Path(f"/proc/{process}").exists(), seconds)
+
+
+def kills_while_writing(folder: Path, most: int | None = None) -> Tally:
+    """End a run at every operation on files that it makes, one after the other, and continue it."""
+    tally = Tally("process ended at every file operation of a run")
+    straight, config = straight_run(folder), write_config(folder)
+    operation = 0
+    while most is None or operation < most:
+        name = f"operation{operation}"
+        arguments = ["--config", str(config), f"checkpoint.name={name}"]
+        status, printed = train_forked(arguments, partial(_end_at, operation))
+        if status == 0:
+            break
+        if status != _ENDED:
+            tally.count(f"operation {operation}: exit status {status}: {printed[-300:]}")
+        else:
+            status, printed = train_forked(arguments)
+            problem = difference(folder / "runs" / name, straight) if status == 0 else printed[-300:]
+            tally.count(problem and f"operation {operation}: {problem}")
+        operation += 1
+    return tally
+
+
+_ENDED = 99
+
+
+def _end_at(operation: int) -> None:
+    """End the process at its so many-th operation on files."""
+    made = 0
+
+    def counted(original: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal made
+            made += 1
+            if made > operation:
+                os._exit(_ENDED)
+            return original(*arguments, **options)
+
+        return call
+
+    for name in ("replace", "rename", "link", "unlink", "fsync", "mkdir"):
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def signals(folder: Path, trials: int) -> Tally:
+    """Stop runs by signals at random moments, and continue them."""
+    tally = Tally("SIGTERM, SIGINT, SIGHUP, SIGUSR1, then continued")
+    straight, config = straight_run(folder), write_config(folder)
+    generator, slowest = random.Random(2), 0.0
+    for trial in range(trials):
+        number = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)[trial % 4]
+        arguments = ["--config", str(config), f"checkpoint.name=signal{trial}"]
+        reading, writing = os.pipe()
+        process = start_forked(arguments, writing)
+        os.close(writing)
+        time.sleep(generator.uniform(0.1, 2.0))
+        os.kill(process, number)
+        sent = time.monotonic()
+        with os.fdopen(reading) as pipe:
+            printed = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        slowest = max(slowest, time.monotonic() - sent)
+        if status not in (0, 128 + number, -number):
+            tally.count(f"{number.name}: exit status {status}: {printed[-300:]}")
+            continue
+        again, said = train_forked(arguments)
+        problem = difference(folder / "runs" / f"signal{trial}", straight) if again == 0 else said[-300:]
+        tally.count(problem and f"{number.name}: {problem}")
+    tally.notes.append(f"slowest to leave: {slowest:.1f} s")
+    return tally
