@@ -198,6 +198,8 @@ def test_the_api_has_every_public_name() -> None:
 
 def test_the_tour_names_every_module_and_no_other() -> None:
     sections = re.split(r"^## ", (REPOSITORY / "docs/design/tour.md").read_text(), flags=re.M)[1:]
+    packages = {file.parent.name for file in REPOSITORY.glob("*/*.py")} - {"tests"}
+    assert {section.partition("\n")[0].partition(":")[0] for section in sections} == packages
     for section in sections:
         package = section.partition(":")[0].split()[0]
         files = {file.name for file in (REPOSITORY / package).rglob("*.py")} - {"__init__.py"}
