@@ -41,9 +41,9 @@ def test_packages_import_downwards_only(package) -> None:
         assert imported(file) & OURS <= ALLOWED[package], file
 
 
-def test_what_a_user_runs_needs_neither_parity_nor_benchmarks() -> None:
+def test_what_a_user_runs_needs_neither_parity_nor_benchmarks_nor_faults() -> None:
     for file in (*REPOSITORY.glob("*.py"), *REPOSITORY.glob("scripts/*.py")):
-        assert not imported(file) & {"parity", "benchmarks"}, file
+        assert not imported(file) & {"parity", "benchmarks", "faults"}, file
 
 
 def test_the_layer_library_needs_torch_alone() -> None:
