@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -59,15 +60,15 @@ class DclsNd(PositionOwner):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(self._per_axis("dilated_kernel_size", dilated_kernel_size), interpolation)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_count = kernel_count
+        self.in_channels = self._count("in_channels", in_channels)
+        self.out_channels = self._count("out_channels", out_channels)
+        self.kernel_count = self._count("kernel_count", kernel_count)
         self.stride = self._per_axis("stride", stride)
         self.padding = padding if isinstance(padding, str) else self._per_axis("padding", padding, least=0)
         self.dilation = self._per_axis("dilation", dilation)
-        self.groups = groups
+        self.groups = self._count("groups", groups)
         self.padding_mode = padding_mode
-        self._check_arguments()
+        self._check_arguments(bias, device, dtype)
 
         shape = (out_channels, in_channels // groups, kernel_count)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -242,19 +243,24 @@ class DclsNd(PositionOwner):
     def _construct(self, positions: Tensor, sigma: Tensor | None) -> Tensor:
         return construct_kernel(self.weight, positions, sigma, self.dilated_kernel_size, self.interpolation)
 
-    def _per_axis(self, name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
-        values = (value,) * self.ndim if isinstance(value, int) else tuple(value)
-        if len(values) != self.ndim or not all(isinstance(v, int) and v >= least for v in values):
+    def _per_axis(self, name: str, value: Any, least: int = 1) -> tuple[int, ...]:
+        values = (value,) * self.ndim if is_integer(value) else value
+        is_sequence = isinstance(values, Sequence) and len(values) == self.ndim
+        if not is_sequence or not all(is_integer(v) and v >= least for v in values):
             raise ValueError(
                 f"{name} of a {type(self).__name__} must be an integer >= {least} or {self.ndim} of them, got {value!r}"
             )
-        return values
+        return tuple(map(int, values))
 
-    def _check_arguments(self) -> None:
+    def _count(self, name: str, value: Any) -> int:
+        if not is_integer(value):
+            raise ValueError(f"{name} of a {type(self).__name__} must be an integer, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+        return int(value)
+
+    def _check_arguments(self, bias: Any, device: Any, dtype: Any) -> None:
         get_interpolation(self.interpolation)
-        for name in ("in_channels", "out_channels", "kernel_count", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
                 raise ValueError(f"{name}={getattr(self, name)} is not divisible by groups={self.groups}")
@@ -264,6 +270,19 @@ class DclsNd(PositionOwner):
             raise ValueError(f"padding must be integers, 'same' or 'valid', got {self.padding!r}")
         if self.padding == "same" and any(s != 1 for s in self.stride):
             raise ValueError(f"padding='same' needs stride 1, got stride={self.stride}; give the padding as integers")
+        if not isinstance(bias, bool):
+            raise ValueError(f"bias must be True or False, got {bias!r}")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype must be one of floating-point numbers, got {dtype!r}")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+            raise ValueError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is a number that counts something; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 class Dcls1d(DclsNd):

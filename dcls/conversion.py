@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
+from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd, is_integer
+from dcls.interpolation import get_interpolation
 from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.padding import padding_amounts
 from dcls.positions import share_positions
@@ -85,6 +86,8 @@ def convert(
     Raises:
         ValueError: nothing matches, nothing that matches can be replaced, or an argument is wrong.
     """
+    _check_arguments(model, dilated_kernel_size, kernel_count, share, weights)
+    get_interpolation(interpolation)
     is_wanted = _matcher(match)
     wanted: dict[str, Any] = {
         name: module
@@ -146,11 +149,27 @@ def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_coun
     return layer.train(conv.training)
 
 
+def _check_arguments(model: Any, dilated_kernel_size: Any, kernel_count: Any, share: Any, weights: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be an nn.Module, got {model!r:.80}")
+    sizes = (dilated_kernel_size,) if is_integer(dilated_kernel_size) else dilated_kernel_size
+    if not isinstance(sizes, tuple | list) or not sizes or not all(is_integer(size) and size >= 1 for size in sizes):
+        raise ValueError(f"dilated_kernel_size must be an integer >= 1 or one per axis, got {dilated_kernel_size!r}")
+    if not is_integer(kernel_count) or kernel_count < 1:
+        raise ValueError(f"kernel_count must be an integer >= 1, got {kernel_count!r}")
+    if share is not None and not isinstance(share, str):
+        raise ValueError(f"share must be 'stage', 'channels', None or a pattern such as 'stages.*', got {share!r}")
+    if weights is not None and not callable(weights):
+        raise ValueError(f"weights must be a function of a layer, got {weights!r:.80}")
+
+
 def _matcher(match: Match) -> Callable[[str, Any], bool]:
     if callable(match):
         return match
     if isinstance(match, str):
         return lambda name, _: fnmatchcase(name, match)
+    if not is_integer(match):
+        raise ValueError(f"match must be an integer, a pattern or a function of name and module, got {match!r}")
     return lambda _, conv: _is_depthwise(conv) and max(conv.kernel_size) >= match
 
 
@@ -163,7 +182,7 @@ def _layer_type(conv: Any) -> type[DclsNd]:
 
 
 def _per_axis(conv: Any, size: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (size,) * len(conv.kernel_size) if isinstance(size, int) else tuple(size)
+    return tuple(size) if isinstance(size, tuple | list) else (size,) * len(conv.kernel_size)
 
 
 def _why_not(conv: Any, size: int | tuple[int, ...]) -> str | None:

@@ -104,6 +104,6 @@ def get_interpolation(name: str) -> Interpolation:
     Raises:
         ValueError: no such name.
     """
-    if name not in INTERPOLATIONS:
+    if not isinstance(name, str) or name not in INTERPOLATIONS:
         raise ValueError(f"unknown interpolation {name!r}, expected one of: {', '.join(INTERPOLATIONS)}")
     return INTERPOLATIONS[name]

@@ -145,7 +145,8 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
         The set.
 
     Raises:
-        ValueError: No layer is given, they differ in one of these, or one shares its positions already.
+        ValueError: No layer is given, one is no ``DclsNd`` or is given twice, they differ in one of these, or one
+            shares its positions already.
     """
     _check_layers(layers)
     first = layers[0]
@@ -156,9 +157,16 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     return shared
 
 
-def _check_layers(layers: Sequence[Any]) -> None:
+def _check_layers(layers: Any) -> None:
+    if not isinstance(layers, Sequence | nn.ModuleList | nn.Sequential):
+        raise ValueError(f"layers must be a list of DCLS layers, got {_kind(layers)}")
     if not layers:
         raise ValueError("share_positions needs at least one layer")
+    for index, layer in enumerate(layers):
+        if not hasattr(layer, "use_positions_of"):
+            raise ValueError(f"layers[{index}] is no DCLS layer but {_kind(layer)}")
+        if any(layer is other for other in layers[:index]):
+            raise ValueError(f"layers[{index}] is there twice")
     if not all(layer.owns_positions for layer in layers):
         raise ValueError("a layer that shares positions already cannot share others")
     first = layers[0]
@@ -172,3 +180,7 @@ def _check_layers(layers: Sequence[Any]) -> None:
                 "layers that share positions must agree in channels, groups and kernel_count: "
                 f"positions of shape {tuple(first.positions.shape)} and {tuple(layer.positions.shape)}"
             )
+
+
+def _kind(thing: Any) -> str:
+    return f"a {type(thing).__name__}"

@@ -2,6 +2,7 @@ import copy
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -155,3 +156,29 @@ def test_repr_names_what_differs_from_the_defaults() -> None:
 def test_a_call_in_the_order_of_nn_conv2d_is_an_error() -> None:
     with pytest.raises(TypeError, match="positional arguments"):
         dcls.Dcls2d(96, 96, 26, 23, 1, 11, 1, 96)  # would be a dense layer with 96 times the weights
+
+
+WRONG_ARGUMENTS = [
+    dict(in_channels=0), dict(in_channels=2.0), dict(in_channels=None), dict(in_channels="4"), dict(out_channels=-1),
+    dict(out_channels=(4, 4)), dict(kernel_count=(3, 1)), dict(kernel_count=0), dict(kernel_count=2.5),
+    dict(kernel_count=True), dict(kernel_count=None), dict(dilated_kernel_size=0), dict(dilated_kernel_size=(7,)),
+    dict(dilated_kernel_size=(7, 7.0)), dict(dilated_kernel_size=None), dict(dilated_kernel_size="77"),
+    dict(dilated_kernel_size={7, 9}), dict(stride=0), dict(stride=None), dict(padding=-1), dict(padding=None),
+    dict(padding="full"), dict(padding=1.5), dict(dilation=0), dict(dilation=(1, True)), dict(groups=3), dict(groups=0),
+    dict(groups="2"), dict(bias=None), dict(bias="yes"), dict(padding_mode="mirror"), dict(padding_mode=None),
+    dict(padding_mode=["zeros"]), dict(interpolation="cubic"), dict(interpolation=None), dict(interpolation=["gaussian"]),
+    dict(device="gpu"), dict(device=1.5), dict(dtype=torch.int8), dict(dtype=torch.complex64), dict(dtype="float32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_ARGUMENTS, ids=str)
+def test_a_wrong_argument_is_named(wrong) -> None:
+    arguments = dict(in_channels=4, out_channels=4, kernel_count=3, dilated_kernel_size=(7, 1)) | wrong
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
+        dcls.Dcls2d(**arguments)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    two, three, five = np.arange(6, dtype=np.int32)[[2, 3, 5]]
+    layer = dcls.Dcls2d(two, two, three, [five, three], padding=two, groups=two)
+    assert layer.dilated_kernel_size == (5, 3) and type(layer.kernel_count) is int

@@ -165,3 +165,21 @@ def test_new_weights_are_drawn_as_the_caller_says() -> None:
         True
     ] * 2
     assert torch.all(net[1].weight == 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(model=3), dict(dilated_kernel_size=0), dict(dilated_kernel_size="9"), dict(dilated_kernel_size=(9, 2.5)),
+        dict(dilated_kernel_size=()), dict(dilated_kernel_size=None), dict(kernel_count=(3, 1)), dict(kernel_count=True),
+        dict(interpolation=None), dict(interpolation="cubic"), dict(match=None), dict(match=7.5), dict(match=["a"]),
+        dict(share=True), dict(share=3), dict(weights=1),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_argument_is_named_and_nothing_converted(wrong) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 7, padding=3, groups=4))
+    arguments = dict(model=model, dilated_kernel_size=9, kernel_count=3) | wrong
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        dcls.convert(**arguments)
+    assert type(model[0]) is nn.Conv2d

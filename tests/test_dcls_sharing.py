@@ -220,3 +220,18 @@ def test_joint_construction_is_removed_by_its_handles() -> None:
     for handle in conversion.joint_constructions:
         handle.remove()
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "layers, problem",
+    [
+        (None, "layers must be a list of DCLS layers, got a NoneType"),
+        (dcls.Dcls2d(2, 2, 3, 5), "layers must be a list of DCLS layers, got a Dcls2d"),
+        ([dcls.Dcls2d(2, 2, 3, 5), nn.Conv2d(2, 2, 5)], r"layers\[1\] is no DCLS layer but a Conv2d"),
+        ([dcls.Dcls2d(2, 2, 3, 5)] * 2, r"layers\[1\] is there twice"),
+        ([], "at least one layer"),
+    ],
+)
+def test_what_cannot_share_is_named(layers, problem) -> None:
+    with pytest.raises(ValueError, match=problem):
+        dcls.share_positions(layers)
