@@ -158,7 +158,8 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
 
 
 def _check_layers(layers: Any) -> None:
-    if not isinstance(layers, Sequence | nn.ModuleList | nn.Sequential):
+    is_list = isinstance(layers, Sequence | nn.ModuleList | nn.Sequential)
+    if not is_list:
         raise ValueError(f"layers must be a list of DCLS layers, got {_kind(layers)}")
     if not layers:
         raise ValueError("share_positions needs at least one layer")

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from dcls.checkpoints.checksum import CHECKSUM_KEY, checksum
 from dcls.checkpoints.description import METADATA_KEY, ModelDescription
 from dcls.checkpoints.reading import FORMAT, open_safely
 from dcls.errors import UserError
@@ -29,13 +30,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def save_weights(path: Path, model: nn.Module, description: ModelDescription) -> None:
-    """Write weights as safetensors, with the description of their model as metadata.
+    """Write weights as safetensors, with the description of their model and a checksum of all as metadata.
 
     Raises:
         UserError: as ``save_checkpoint``.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    metadata = {METADATA_KEY: json.dumps(description.to_dict())}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    described = json.dumps(description.to_dict())
+    metadata = {METADATA_KEY: described, CHECKSUM_KEY: checksum(tensors, described)}
     write_atomic(path, lambda file: file.write(safetensors.torch.save(tensors, metadata)))
 
 

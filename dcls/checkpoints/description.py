@@ -1,6 +1,8 @@
 """What a checkpoint says of its model: enough to build it again and to prepare its images, and nothing that acts."""
 
+import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +12,10 @@ from dcls.errors import UserError
 METADATA_KEY = "dcls_imagenet"
 """Under which a .safetensors file keeps its description, as JSON."""
 _FETCHING = ("pretrained", "checkpoint_path", "cache_dir")
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
+_CROP_MODES = ("center", "squash", "border")
+_MAX_SIDE = 8192
+_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,8 @@ class Preprocessing:
             UserError: a key is missing, unknown or of the wrong type.
         """
         try:
-            channels, height, width = map(int, values["input_size"])
-            return cls(
+            channels, height, width = values["input_size"]
+            result = cls(
                 **{
                     **values,
                     "input_size": (channels, height, width),
@@ -49,8 +55,23 @@ class Preprocessing:
                     "crop_pct": float(values["crop_pct"]),
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{type(error).__name__} {error}", key="preprocessing") from None
+        result._check()
+        return result
+
+    def _check(self) -> None:
+        channels = self.input_size[0]
+        for name, is_right in (
+            ("input_size", all(type(size) is int and 1 <= size <= _MAX_SIDE for size in self.input_size)),
+            ("interpolation", self.interpolation in _INTERPOLATIONS),
+            ("mean", len(self.mean) in (1, channels) and all(map(math.isfinite, self.mean))),
+            ("std", len(self.std) in (1, channels) and all(0 < value < math.inf for value in self.std)),
+            ("crop_pct", 0.1 <= self.crop_pct <= 1.5),
+            ("crop_mode", self.crop_mode in _CROP_MODES),
+        ):
+            if not is_right:
+                raise UserError(f"got {reprlib.repr(getattr(self, name))}", key=f"preprocessing.{name}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON has them."""
@@ -81,14 +102,18 @@ class ModelDescription:
             UserError: a value is missing or of the wrong type, or would fetch something.
         """
         if not isinstance(values, Mapping):
-            raise UserError(f"expected a mapping with name, num_classes and options, got {values!r}")
+            raise UserError(f"expected a mapping with name, num_classes and options, got {reprlib.repr(values)}")
         for key, kind in (("name", str), ("num_classes", int), ("options", Mapping)):
             if key not in values:
                 raise UserError("is missing", key=key)
-            if not isinstance(values[key], kind):
-                raise UserError(f"got {values[key]!r}", key=key)
+            if not isinstance(values[key], kind) or isinstance(values[key], bool):
+                raise UserError(f"got {reprlib.repr(values[key])}", key=key)
         if not re.fullmatch(r"[\w.]+", values["name"]):  # others, such as hf-hub:..., name a place to fetch from
-            raise UserError(f"{values['name']!r} is not the name of an architecture", key="name")
+            raise UserError(f"{reprlib.repr(values['name'])} is not the name of an architecture", key="name")
+        if not 1 <= values["num_classes"] <= 10**7:
+            raise UserError(f"got {reprlib.repr(values['num_classes'])}", key="num_classes")
+        if not is_plain(values["options"]):
+            raise UserError("expected names with numbers, texts, lists and mappings of them", key="options")
         for option in values["options"]:
             if option.startswith(_FETCHING):
                 raise UserError(f"{option} would fetch weights from elsewhere", key="options")
@@ -104,3 +129,14 @@ class ModelDescription:
         """Return plain values, as JSON has them; preprocessing that is the model's own is left out."""
         known = {"name": self.name, "num_classes": self.num_classes, "options": dict(self.options)}
         return known | ({"preprocessing": self.preprocessing.to_dict()} if self.preprocessing else {})
+
+
+def is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether JSON can hold a value: null, booleans, finite numbers, texts, and lists and mappings of them."""
+    if depth > _MAX_DEPTH:
+        return False
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(inner, depth + 1) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return all(is_plain(inner, depth + 1) for inner in value)
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))

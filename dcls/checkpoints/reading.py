@@ -5,32 +5,38 @@ import json
 import pathlib
 import pickle
 import re
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dcls.checkpoints.checksum import CHECKSUM_KEY, checksum
 from dcls.checkpoints.description import METADATA_KEY, ModelDescription
+from dcls.checkpoints.numpy_scalars import SAFE_GLOBALS
 from dcls.errors import UserError
 
 FORMAT = 1
 """Under the key "format" of this project's own .pt files."""
-# What the authors' files hold besides tensors and plain values: the options of their training. Nothing else is allowed.
-_ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath")]
+# What files hold besides tensors and plain values: the options of the authors' training, and single numbers of NumPy.
+# Nothing else is allowed.
+_ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath"), *SAFE_GLOBALS]
 # Keys of the weights, in the order in which they are looked for.
 _AVERAGED, _PLAIN = ("state_dict_ema", "model_ema"), ("state_dict", "model")
 # What DistributedDataParallel and torch.compile put before every name.
 _WRAPPERS = re.compile(r"^(?:_orig_mod\.)?(?:module\.)?(?:_orig_mod\.)?")
-# What torch and safetensors raise for files that are damaged or something else.
+# What torch and safetensors raise for files that are damaged or something else; a RecursionError is a RuntimeError.
 _UNREADABLE = (
-    *(OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError),
-    *(SafetensorError, BadZipFile, zlib.error),
+    *(OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
+    *(AssertionError, MemoryError, SafetensorError, BadZipFile, zlib.error, struct.error),
 )
+_MAX_HEADER = 16 * 2**20
+"""Bytes of a .safetensors file before its numbers; real ones have less than a thousandth of it a tensor."""
 
 
 def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]:
@@ -51,7 +57,25 @@ def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]
         state = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} holds no weights: expected tensors by their names, or such under {', '.join(keys)}")
+    for name, tensor in state.items():
+        if not isinstance(name, str):
+            raise UserError(f"{path} holds no weights: {name!r:.40} is not the name of a tensor")
+        _check_kind(tensor, name, path)
     return {_WRAPPERS.sub("", name): tensor for name, tensor in state.items()}
+
+
+def _check_kind(tensor: Tensor, name: str, path: str | Path) -> None:
+    """Refuse what is no plain array of numbers, or says that it is larger than the file."""
+    for kind, is_so in (
+        ("has no values (device meta)", tensor.is_meta),
+        ("is sparse", tensor.layout is not torch.strided),
+        ("is quantized", tensor.is_quantized),
+        ("is complex", tensor.is_complex()),
+    ):
+        if is_so:
+            raise UserError(f"{path} holds no plain weights: {name} {kind}", "save it as a plain tensor of numbers")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise UserError(f"{path} is damaged: {name} of shape {tuple(tensor.shape)} has fewer numbers than it says")
 
 
 def read_description(path: str | Path) -> ModelDescription | None:
@@ -60,7 +84,7 @@ def read_description(path: str | Path) -> ModelDescription | None:
     Raises:
         UserError: see ``open_safely``, or the description is not one, or would fetch something.
     """
-    description = _safetensors_description(path) if str(path).endswith(".safetensors") else _own_description(path)
+    description = _safetensors_description(path) if Path(path).suffix == ".safetensors" else _own_description(path)
     if description is None:
         return None
     try:
@@ -86,8 +110,9 @@ def open_safely(path: str | Path, *, mmap: bool = False) -> Any:
         raise UserError(f"no checkpoint file {path}")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return _read_safetensors(path)
         if is_zipfile(path):
+            _check_sizes(path)
             _check_sums(path, only="data.pkl" if mmap else "")
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zipfile(path))
@@ -95,6 +120,48 @@ def open_safely(path: str | Path, *, mmap: bool = False) -> Any:
         raise
     except (pickle.UnpicklingError, *_UNREADABLE) as error:
         raise _unreadable(path, error) from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors, and compare them with the checksum that this project's files carry.
+
+    Raises:
+        UserError: a bit has changed, or the header is absurd.
+    """
+    metadata = _metadata(path)
+    weights = safetensors.torch.load_file(path)
+    if METADATA_KEY in metadata or CHECKSUM_KEY in metadata:
+        # Files from before there were checksums hold the description alone.
+        is_ours = not metadata.keys() - {METADATA_KEY, CHECKSUM_KEY}
+        expected = metadata.get(CHECKSUM_KEY)
+        if not is_ours or expected not in (None, checksum(weights, metadata.get(METADATA_KEY, ""))):
+            raise UserError(
+                f"{path} is damaged: it does not match its checksum", "take another one, or download it again"
+            )
+    return weights
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"its header has {length} bytes")
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse an archive that is larger inside than outside; torch never compresses.
+
+    Raises:
+        UserError: it is.
+    """
+    with ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != ZIP_STORED for entry in entries) or (
+        sum(entry.file_size for entry in entries) > path.stat().st_size
+    ):
+        raise UserError(f"{path} is no checkpoint: it is a compressed archive", "unpack it first")
 
 
 def _check_sums(path: Path, only: str) -> None:
@@ -128,13 +195,12 @@ def _own_description(path: str | Path) -> Any:
 
 def _safetensors_description(path: str | Path) -> Any:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        metadata = _metadata(Path(path))
+    except _UNREADABLE as error:
+        raise _unreadable(Path(path), error) from None
     try:
         return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} describes its model in a way that is not accepted: {error}") from None
 
 
