@@ -88,33 +88,32 @@ def convert(
     """
     _check_arguments(model, dilated_kernel_size, kernel_count, share, weights)
     get_interpolation(interpolation)
-    is_wanted = _matcher(match)
-    wanted: dict[str, Any] = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, tuple(_LAYERS)) and name and is_wanted(name, module)
-    }
-    result = Conversion()
+    result, wanted = Conversion(), _wanted(model, match)
     for name, conv in wanted.items():
         reason = _why_not(conv, dilated_kernel_size)
-        if reason is None:
-            layer = result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
-            if weights is not None:
-                weights(layer)
-        else:
+        if reason is not None:
             result.skipped[name] = reason
+            continue
+        layer = result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+        if weights is not None:
+            weights(layer)
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
     sets = _sets(model, result.replaced, share)
     # Nothing can fail any more, so that a model is either converted or as it was.
     for name, layer in result.replaced.items():
         _put_everywhere(model, wanted[name], layer)
+    _share(model, sets, result)
+    return result
+
+
+def _share(model: nn.Module, sets: list[list[str]], result: Conversion) -> None:
+    """Make the layers of each set share positions, and build the kernels of what is called together at once."""
     for names in sets:
         share_positions([result.replaced[name] for name in names])
         result.shared.append(f"{names[0]}.shared")
     for parent in _outermost([_common_parent(model, names) for names in sets if len(names) > 1]):
         result.joint_constructions.append(register_joint_construction(model.get_submodule(parent)))
-    return result
 
 
 def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_count: int, interpolation: str) -> DclsNd:
@@ -171,6 +170,15 @@ def _matcher(match: Match) -> Callable[[str, Any], bool]:
     if not is_integer(match):
         raise ValueError(f"match must be an integer, a pattern or a function of name and module, got {match!r}")
     return lambda _, conv: _is_depthwise(conv) and max(conv.kernel_size) >= match
+
+
+def _wanted(model: nn.Module, match: Match) -> dict[str, Any]:
+    is_wanted, kinds = _matcher(match), tuple(_LAYERS)
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if name and isinstance(module, kinds) and is_wanted(name, module)
+    }
 
 
 def _is_depthwise(conv: Any) -> bool:
