@@ -194,9 +194,10 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
         )
     except ValidationError as error:
         first = error.errors()[0]
+        key = f"data.{first['loc'][0]}" if first["loc"] else None
         if first["type"] == "value_error":  # raised by the validators of training.config
-            raise first["ctx"]["error"] from None
-        key = f"data.{first['loc'][0]}"
+            error = first["ctx"]["error"]
+            raise error.replace(key=error.key or key) from None
         raise UserError(f"{first['msg']}, got {first['input']}", key=key, on_every_rank=True) from None
 
 

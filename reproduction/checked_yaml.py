@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from dcls.errors import UserError
 from training.config import Section
+from training.config_file import INVALID_YAML
 
 Schema = TypeVar("Schema", bound=Section)
 
@@ -23,7 +24,7 @@ def load_checked(file: Path, schema: type[Schema], **replacing: Any) -> Schema:
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, *INVALID_YAML) as error:
         raise UserError(f"cannot read {file}: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} must hold keys", f"allowed are {', '.join(schema.model_fields)}")
@@ -38,5 +39,5 @@ def _explain(item: Any, file: Path) -> UserError:
     place = [str(part) for part in item["loc"]]
     if item["type"] == "value_error":  # raised by the schema's validators
         error: UserError = item["ctx"]["error"]
-        return error.replace(origin=str(file), key=".".join([*place, error.key or ""]))
+        return error.replace(origin=str(file), key=".".join([*place, *([error.key] if error.key else [])]))
     return UserError(f"{item['msg']}, got {item['input']!r}", origin=str(file), key=".".join(place))

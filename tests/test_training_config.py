@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from dcls.errors import UserError
@@ -104,3 +106,79 @@ def test_help_documents_every_key() -> None:
         assert f"  {key}" in text
     for section in Config.model_fields.values():
         assert all(field.description for field in section.annotation.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.image_size=100000", "data.crop_pct=0.0001", "data.std=[0, 0, 0]", "data.std=[-1, 1, 1]",
+        "data.mean=[124, 117, 104]", "data.val_batch_size=100000000000000000000", "data.num_workers=100000",
+        "data.val_split=train", "data.val_split=./train", "data.dir=''", 'data.dir="a\\0b"', "model.drop_rate=1",
+        "model.drop_path_rate=1", "model.num_classes=100000000000", "model.options={x: [.nan]}",
+        "model.options={x: 2020-01-01}", "model.options.x=!!binary aGk=", "optimizer.options={x: [{1: 2}]}",
+        "optimizer.betas=[1, 1]", "optimizer.momentum=1", "optimizer.lr=1e30", "optimizer.eps=10", "optimizer.lr=" + "9" * 400,
+        "schedule.epochs=100000000000000000000", "schedule.epochs=" + "9" * 5000, "schedule.warmup_lr=1e30",
+        "schedule.warmup_lr=0.5", "schedule.decay_milestones=[-1]", "schedule.decay_milestones=[5, 5]",
+        "schedule.cooldown_epochs=100000000000", "checkpoint.name=../../x", "checkpoint.name=''", "checkpoint.name=..",
+        "checkpoint.name=/tmp/x", "checkpoint.dir=" + "x" * 300, "checkpoint.every=" + "9" * 400 + " minutes",
+        "augmentation.crop_scale=[5, 10]", "augmentation.crop_ratio=[1, 1e9]", "augmentation.auto_augment=rand-mX",
+        "augmentation.auto_augment=rand-m9-x3", "augmentation.auto_augment=rand-m9.5", "augmentation.auto_augment=''",
+        "augmentation.auto_augment=augmix-q3", "augmentation.auto_augment=rand-n100000", "augmentation.color_jitter=1e9",
+        "augmentation.random_erasing_count=1000000000", "augmentation.mixup=1e300", "training.seed=" + "9" * 30,
+        "training.timeout_minutes=1e300", "training.seed=!!int abc", "training.seed=!!float ''", "training.seed=!!bool maybe",
+        "training.seed=!!timestamp x", "training.seed=2020-13-45", "training.seed=!!python/object/apply:os.system [ls]",
+        "training.seed=&a [*a]", "training.seed=" + "[" * 5000, "training.seed=" + "[" * 500 + "]" * 500, "training.seed=? [1]",
+        "training.seed={[1]: 2}", "model.options=&a {x: *a}", "training.seed=\x00",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_by_file_and_command_line(write, override) -> None:
+    key, _, value = override.partition("=")
+    *sections, name = key.split(".")
+    text = MINIMAL + "".join(f"{'  ' * depth}{part}:\n" for depth, part in enumerate(sections))
+    text = text.replace("data: {dir: /images}\n", "") if sections[0] == "data" else text
+    text = text.replace("model: {name: convnext_tiny_dcls_gaussian}\nmodel:", "model:\n  name: x\nmodel:")
+    if sections[0] == "data" and name != "dir":
+        text += "  dir: /images\n"
+    text = text.replace("model:\n  name: x\nmodel:\n", "model:\n  name: x\n")
+    path = write(text + "  " * len(sections) + f"{name}: {value}\n")
+    for attempt in (lambda: load_config(write(MINIMAL, "m.yaml"), [override]), lambda: load_config(path)):
+        with pytest.raises(UserError) as error:
+            attempt()
+        assert (name in str(error.value) or "run.yaml" in str(error.value)) and len(str(error.value)) < 1500
+
+
+def test_values_that_are_meant_are_accepted(write) -> None:
+    policies = [
+        "rand-m9-n3-mstd0.5",
+        "rand-m7-mstd101-inc1-p0.5-tweights",
+        "augmix-m5-w4-d2",
+        "original-mstd0.5",
+        "v0",
+        "3a",
+    ]
+    for policy in policies:
+        assert load_config(write(MINIMAL), [f"augmentation.auto_augment={policy}"]).augmentation.auto_augment == policy
+    load_config(
+        write(MINIMAL), ["data.train_split=.", "data.val_split=.", "model.options={a: [1, {b: null}], c: text}"]
+    )
+
+
+def test_files_that_are_no_configuration_are_one_message(write, tmp_path) -> None:
+    deep = write("a: " + "[" * 3000 + "]" * 3000, "deep.yaml")
+    billion = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9) if i else 1}]\n" for i in range(9))
+    recursive = write("model: &m\n  name: x\n  options: *m\n", "recursive.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"model: {name: \xe9}")
+    files = [
+        deep,
+        write(billion, "billion.yaml"),
+        recursive,
+        write("? [a]\n: 3\n", "key.yaml"),
+        write("x: !!python/name:os.system\n", "tag.yaml"),
+    ]
+    files += [write("base: 'a\\0b'\n".replace("'", '"'), "base.yaml"), tmp_path / "pipe.yaml", tmp_path / "latin.yaml"]
+    files += [tmp_path, "nowhere.yaml", "a\0b.yaml", "x" * 300, write("#" * 2**21, "long.yaml"), "/dev/zero"]
+    for file in files:
+        with pytest.raises(UserError, match="yaml|no configuration|a file|cannot read") as error:
+            load_config(file)
+        assert len(str(error.value)) < 1500

@@ -4,19 +4,48 @@ The defaults are the recipe of ConvNeXt-T on ImageNet-1k (arXiv:2201.03545), whi
 configuration file states what differs. ``training.config_file`` reads the files.
 """
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dcls.checkpoints.description import is_plain
 from dcls.errors import UserError
 
+
+def _check_path(text: str) -> str:
+    if not text or "\0" in text or len(text) > 4000 or max(map(len, text.split("/"))) > 255:
+        raise UserError(f"{text!r:.80} is no path of a file or folder")
+    return text
+
+
+def _check_run_name(text: str) -> str:
+    if not text or text in (".", "..") or "/" in text or "\0" in text or len(text) > 200:
+        raise UserError(f"{text!r:.80} is no name of a folder", "the run is in checkpoint.dir under this name")
+    return text
+
+
+def _check_options(options: dict[str, Any]) -> dict[str, Any]:
+    for key, value in options.items():
+        if not is_plain(value):
+            raise UserError(f"{key}: {value!r:.80} is no number, text, list or mapping that a file can keep")
+    return options
+
+
+# Upper bounds are far beyond what is of use; a value above them is a slip of the hand.
 Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, le=1e3)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+LearningRate = Annotated[float, Field(ge=0, le=1e4)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Epochs = Annotated[int, Field(ge=0, le=10**6)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+Channels = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
+Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
+PathText = Annotated[str, AfterValidator(_check_path)]
+Options = Annotated[dict[str, Any], AfterValidator(_check_options)]
 
 DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 
@@ -34,17 +63,17 @@ class ModelConfig(Section):
 
     name: str
     """timm name of the model, one of this project's or any other. Required."""
-    num_classes: Count | None = None
+    num_classes: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Number of classes; by default that of the data set."""
     pretrained: bool = False
     """Start from timm's pretrained weights of this name."""
-    initial_checkpoint: str | None = None
+    initial_checkpoint: PathText | None = None
     """Start from the weights in this file (.pt, .pth or .safetensors)."""
-    drop_rate: Fraction = 0.0
+    drop_rate: BelowOne = 0.0
     """Dropout before the classifier."""
-    drop_path_rate: Fraction | None = 0.1
+    drop_path_rate: BelowOne | None = 0.1
     """Stochastic depth of the last block, earlier blocks have proportionally less; null for models without it."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """Further arguments of the model's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
 
     @model_validator(mode="after")
@@ -58,30 +87,30 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Which images, at which size."""
 
-    dir: str
+    dir: PathText
     """Folder of the data set: for image folders the one that holds train_split and val_split. Required."""
     dataset: str = ""
     """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/..."""
     download: bool = False
     """Download the data set into dir if it is missing, where timm can (torch/...)."""
-    train_split: str = "train"
+    train_split: PathText = "train"
     """Folder in dir to train on, or an archive of it (train.tar), or a data set's split; "." is dir itself."""
-    val_split: str = "val"
+    val_split: PathText = "val"
     """Folder or split to evaluate on, as train_split."""
-    image_size: Count | None = None
+    image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
     """Side of the square input in pixels; by default the model's."""
-    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    crop_pct: Annotated[float, Field(ge=0.1, le=1)] | None = None
     """Evaluation: side of the centre crop over the resized image's shorter side; by default the model's."""
     resize_interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
     """Evaluation: how images are resized; by default the model's."""
     mean: Channels | None = None
     """Mean of the three channels, of values in [0, 1]; by default the model's."""
-    std: Channels | None = None
+    std: Deviations | None = None
     """Standard deviation of the three channels; by default the model's."""
-    num_workers: Annotated[int, Field(ge=0)] | None = None
+    num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Loader processes per training process; 0 loads in the training process itself; by default its share of the
     machine's cores, at most 8."""
-    val_batch_size: Count = 128
+    val_batch_size: Annotated[int, Field(ge=1, le=10**5)] = 128
     """Images per process and step of the evaluation."""
 
     @model_validator(mode="after")
@@ -91,6 +120,13 @@ class DataConfig(Section):
                 f"{self.dataset!r} has none of timm's prefixes {' '.join(DATASET_PREFIXES)}",
                 "leave it empty for image folders",
                 key="data.dataset",
+            )
+        train, val = map(os.path.normpath, (self.train_split, self.val_split))
+        if train == val != ".":
+            raise UserError(
+                f"{self.val_split!r} is data.train_split too",
+                "name images that are not trained on",
+                key="data.val_split" if "val_split" in self.model_fields_set else "data.train_split",
             )
         return self
 
@@ -108,7 +144,7 @@ class AugmentationConfig(Section):
     """Probability of a mirror image."""
     vertical_flip: Fraction = 0.0
     """Probability of an upside-down image."""
-    color_jitter: NonNegative = 0.0
+    color_jitter: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Strength of the brightness, contrast and saturation jitter; not together with auto_augment."""
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     """timm's policy string, such as rand-m9-mstd0.5-inc1 (RandAugment), or null."""
@@ -116,7 +152,7 @@ class AugmentationConfig(Section):
     """Probability that a rectangle is erased."""
     random_erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
     """What the rectangle is filled with: zeros, one random colour, or noise."""
-    random_erasing_count: Count = 1
+    random_erasing_count: Annotated[int, Field(ge=1, le=100)] = 1
     """Most rectangles in an image."""
     mixup: NonNegative = 0.8
     """Mixup's alpha; 0 is off."""
@@ -128,15 +164,22 @@ class AugmentationConfig(Section):
     """Probability of CutMix rather than Mixup where both are on."""
     mixup_mode: Literal["batch", "pair", "elem"] = "batch"
     """Draw one mixing weight per batch, pair or image."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    label_smoothing: BelowOne = 0.1
     """Share of each target spread over all classes."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "AugmentationConfig":
-        for key in ("crop_scale", "crop_ratio"):
+        for key, bound in (("crop_scale", 1), ("crop_ratio", 100)):
             low, high = getattr(self, key)
-            if not 0 < low <= high:
-                raise UserError(f"needs 0 < smallest <= largest, got [{low}, {high}]", key=f"augmentation.{key}")
+            if not 0 < low <= high <= bound:
+                problem = f"needs 0 < smallest <= largest <= {bound}, got [{low}, {high}]"
+                raise UserError(problem, key=f"augmentation.{key}")
+        if self.auto_augment is not None and not _is_policy(self.auto_augment):
+            raise UserError(
+                f"{self.auto_augment!r:.80} is no policy of timm",
+                "write rand-m9-mstd0.5-inc1, augmix-m3-w3, original, v0, 3a or null",
+                key="augmentation.auto_augment",
+            )
         if self.color_jitter and self.auto_augment:
             raise UserError(
                 "timm ignores it next to auto_augment",
@@ -151,22 +194,47 @@ class AugmentationConfig(Section):
         return (self.mixup > 0 or self.cutmix > 0) and self.mixup_probability > 0
 
 
+_POLICY_OPTIONS = {
+    "rand": {"m", "n", "p", "mstd", "mmax", "inc"},
+    "augmix": {"m", "w", "d", "a", "b", "mstd"},
+    **{name: {"mstd"} for name in ("original", "originalr", "v0", "v0r", "3a")},
+}
+_REAL_OPTIONS = {"p", "a", "mstd"}
+_MAX_POLICY_OPTION = 100
+
+
+def _is_policy(text: str) -> bool:
+    """Whether timm understands all of a policy: it passes over an option without a number."""
+    name, *options = text.split("-")
+    for option in options:
+        match = re.fullmatch(r"([a-z]+)(\d{1,6}(\.\d{1,6})?)", option)
+        if name == "rand" and re.fullmatch(r"t[a-z0-9]+", option):
+            continue
+        if match is None or match[1] not in _POLICY_OPTIONS.get(name, ()):
+            return False
+        if (match[1] != "mstd" and float(match[2]) > _MAX_POLICY_OPTION) or (
+            match[3] and match[1] not in _REAL_OPTIONS
+        ):
+            return False
+    return name in _POLICY_OPTIONS
+
+
 class OptimizerConfig(Section):
     """How the weights are updated, by timm's optimizers."""
 
     name: str = "adamw"
     """timm's name of the optimizer: adamw, lamb, sgd, ..."""
-    lr: Positive = 4e-3
+    lr: Annotated[float, Field(gt=0, le=1e4)] = 4e-3
     """Peak learning rate, for the global batch as configured; it is not rescaled."""
     weight_decay: NonNegative = 0.05
     """Weight decay; biases, other 1-D parameters, positions and spreads have none."""
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=3)] | None = None
+    betas: Annotated[list[BelowOne], Field(min_length=2, max_length=3)] | None = None
     """Decay of the running means; by default the optimizer's."""
-    eps: Positive | None = 1e-8
+    eps: Annotated[float, Field(gt=0, le=1)] | None = 1e-8
     """Added to the denominator, where there is one; null for the optimizer's default."""
-    momentum: Fraction = 0.9
+    momentum: BelowOne = 0.9
     """For optimizers that have one."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """Further arguments of the optimizer, such as max_grad_norm, by which LAMB clips (1.0) whatever clip_grad says."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Learning rate of a layer over that of the layer after it, or null."""
@@ -174,11 +242,11 @@ class OptimizerConfig(Section):
     """Bound on the gradient, see clip_mode, or null."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
     """What is bounded: the global norm, each value, or adaptively per unit."""
-    positions_lr_scale: Positive = 5.0
+    positions_lr_scale: Annotated[float, Field(gt=0, le=1e3)] = 5.0
     """Learning rate of DCLS positions and spreads over that of the weights."""
     clamp_positions: bool = False
     """Move DCLS positions that left their kernel back to its border after every step (first paper: true)."""
-    repulsion_start_epoch: Annotated[int, Field(ge=0)] | None = None
+    repulsion_start_epoch: Epochs | None = None
     """Epoch, counted from 0, from which on the square of the DCLS repulsive loss is added (first paper: 21); null for
     never."""
 
@@ -188,25 +256,25 @@ class ScheduleConfig(Section):
 
     name: Literal["cosine", "tanh", "step", "multistep", "poly", "constant"] = "cosine"
     """Shape of the decay after the warm-up."""
-    epochs: Count = 280
+    epochs: Annotated[int, Field(ge=1, le=10**6)] = 280
     """Length, without the warm-up if warmup_prefix, and without cooldown_epochs."""
-    warmup_epochs: Annotated[int, Field(ge=0)] = 20
+    warmup_epochs: Epochs = 20
     """Epochs of linear warm-up."""
     warmup_prefix: bool = True
     """Whether the warm-up comes on top of epochs (300 in all), or replaces their beginning."""
-    warmup_lr: NonNegative = 0.0
+    warmup_lr: LearningRate = 0.0
     """Learning rate at the start of the warm-up."""
-    min_lr: NonNegative = 1e-6
+    min_lr: LearningRate = 1e-6
     """Learning rate at the end."""
-    cooldown_epochs: Annotated[int, Field(ge=0)] = 0
+    cooldown_epochs: Epochs = 0
     """Epochs at min_lr after the end of cosine, tanh and poly."""
     per_update: bool = True
     """Change the learning rate at every update, or only at every epoch."""
     decay_epochs: Positive = 90
     """step: epochs between two decays."""
-    decay_milestones: list[int] = [90, 180, 270]
+    decay_milestones: list[Annotated[int, Field(ge=1, le=10**6)]] = [90, 180, 270]
     """multistep: epochs at which the learning rate decays."""
-    decay_rate: Positive = 0.1
+    decay_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
     """step and multistep: factor of a decay; poly: power."""
 
     @model_validator(mode="after")
@@ -216,6 +284,14 @@ class ScheduleConfig(Section):
                 f"{self.warmup_epochs} epochs of warm-up leave nothing of {self.epochs}",
                 "set schedule.warmup_prefix: true to add them on top, or fewer",
                 key="schedule.warmup_epochs",
+            )
+        if self.decay_milestones != sorted(set(self.decay_milestones)):
+            raise UserError(
+                f"{self.decay_milestones!r:.80} do not rise", "name each epoch once", key="schedule.decay_milestones"
+            )
+        if self.name in ("step", "multistep") and self.decay_rate > 1:
+            raise UserError(
+                f"{self.decay_rate} would raise the learning rate", "take a factor below 1", key="schedule.decay_rate"
             )
         return self
 
@@ -246,13 +322,13 @@ class TrainingConfig(Section):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.9999
     """Decay per update of the averaged weights, which are evaluated and released too; null for none. It rises with the
     updates u, as u / (10 + u), up to this value, so that the average of a short run is not that of its beginning."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of initial weights, order of images, augmentations and dropped paths."""
     deterministic: bool = False
     """Use deterministic algorithms only: the same run twice is the same to the bit, and slower."""
     device: str | None = None
     """cuda, cpu, ...; by default a GPU where there is one."""
-    timeout_minutes: Positive = 10.0
+    timeout_minutes: Annotated[float, Field(gt=0, le=10**5)] = 10.0
     """How long processes wait for one that does not answer before they end the run."""
 
 
@@ -265,14 +341,17 @@ _UNITS: dict[str, float | Literal["updates"]] = {
 }
 
 
+_MAX_INTERVAL = 10**9
+
+
 class CheckpointConfig(Section):
     """Where the run is kept."""
 
-    dir: str = "output"
+    dir: PathText = "output"
     """Folder that holds one folder per run."""
-    name: str | None = None
+    name: Annotated[str, AfterValidator(_check_run_name)] | None = None
     """Name of the run's folder; by default that of the configuration file."""
-    resume: str | None = None
+    resume: PathText | None = None
     """A last.pt or best.pt to continue; "auto": the newest of the run's own that is not damaged, if there is one."""
     every: str | int | float | None = "5 minutes"
     """How often the run is saved within an epoch: "5 minutes", "30 s" or "200 updates"; null: after epochs only."""
@@ -289,7 +368,12 @@ class CheckpointConfig(Section):
             return None, None
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(self.every).strip().lower())
         unit = None if match is None else _UNITS.get(match[2])
-        if match is None or unit is None or float(match[1]) <= 0 or (unit == "updates" and "." in match[1]):
+        if (
+            match is None
+            or unit is None
+            or not 0 < float(match[1]) <= _MAX_INTERVAL
+            or (unit == "updates" and "." in match[1])
+        ):
             raise UserError(
                 f"got {self.every!r}", 'write "5 minutes", "30 s", "200 updates" or null', key="checkpoint.every"
             )
@@ -330,6 +414,12 @@ class Config(Section):
                 f"{self.schedule.min_lr} is above optimizer.lr, {self.optimizer.lr}",
                 "lower the one or raise the other",
                 key="schedule.min_lr",
+            )
+        if self.schedule.warmup_lr > self.optimizer.lr:
+            raise UserError(
+                f"{self.schedule.warmup_lr} is above optimizer.lr, {self.optimizer.lr}, to which it rises",
+                "lower the one or raise the other",
+                key="schedule.warmup_lr" if "warmup_lr" in self.schedule.model_fields_set else "optimizer.lr",
             )
         if self.model.pretrained and self.model.initial_checkpoint:
             raise UserError(

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import stat
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,10 @@ from dcls.errors import UserError
 from training.config import Config, section_types
 
 Keys = tuple[str, ...]
+# What PyYAML raises for texts that are no YAML, and for values that are not what their tag says.
+INVALID_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_SECTIONS = {(name,) for name in section_types()}
+_MAX_BYTES, _MAX_DEPTH, _MAX_VALUES = 2**20, 10, 10_000
 _error = partial(UserError, on_every_rank=True)  # all processes of a run read the same configuration
 
 
@@ -92,13 +97,12 @@ def valid_keys() -> list[str]:
 
 
 def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> None:
+    text = _text(path)
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise _error(f"no configuration file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _error(f"cannot read {path}: {error}") from None
-    except yaml.YAMLError as error:
+        root = _compose(text)
+    except UserError as error:
+        raise error.replace(origin=str(path)) from None
+    except INVALID_YAML as error:
         raise _error(f"{path} is not valid YAML: {error}") from None
     if root is None:
         return
@@ -116,9 +120,49 @@ def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> Non
     _read_mapping(root, (), path, settings)
 
 
+def _text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise _error(f"{path} is not a file", "name a YAML file")
+        if status.st_size > _MAX_BYTES:
+            raise _error(f"{path} has {status.st_size} bytes, which no configuration has")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise _error(f"no configuration file {path}") from None
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # a name that holds a NUL, bytes that are not UTF-8
+        raise _error(f"cannot read {str(path)!r:.200}: {error}") from None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """Parse YAML to its nodes.
+
+    Raises:
+        UserError: it is nested without end, or grows beyond bounds when its aliases are replaced.
+    """
+    root = yaml.compose(text, Loader=_Loader)
+    pending, count = [] if root is None else [(root, 0)], 0
+    while pending:
+        node, depth = pending.pop()
+        count += 1
+        if depth > _MAX_DEPTH:
+            raise _error(f"values are nested more than {_MAX_DEPTH} deep", "no key needs that")
+        if count > _MAX_VALUES:
+            raise _error(f"more than {_MAX_VALUES} values", "no configuration needs them")
+        if isinstance(node, yaml.MappingNode):
+            pending += [(inner, depth + 1) for pair in node.value for inner in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [(inner, depth + 1) for inner in node.value]
+    return root
+
+
 def _read_mapping(node: yaml.MappingNode, parents: Keys, path: Path, settings: _Settings) -> None:
     seen: set[str] = set()
     for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _error("a key must be a text", origin=f"{path}:{_line(key_node)}")
         key = str(key_node.value)
         if not parents and key == "base":
             continue
@@ -129,10 +173,14 @@ def _read_mapping(node: yaml.MappingNode, parents: Keys, path: Path, settings: _
         if isinstance(value_node, yaml.MappingNode):
             settings.origins[keys] = origin
             _read_mapping(value_node, keys, path, settings)
-        elif not parents and value_node.value == "":
+        elif keys in _SECTIONS and value_node.tag == "tag:yaml.org,2002:null":
             continue  # a section without keys
         else:
-            settings.set(keys, _construct(value_node), origin)
+            try:
+                value = _construct(value_node)
+            except INVALID_YAML as error:
+                raise _error(f"is not valid YAML: {error}", key=".".join(keys), origin=origin) from None
+            settings.set(keys, value, origin)
 
 
 def _line(node: yaml.Node) -> int:
@@ -149,8 +197,11 @@ def _construct(node: yaml.Node) -> Any:
 
 def _parse_value(text: str, key: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        root = _compose(text)
+        return None if root is None else _construct(root)
+    except UserError as error:
+        raise error.replace(key=key, origin="command line") from None
+    except INVALID_YAML as error:
         raise _error(f"the value of {key} is not valid YAML: {error}", origin="command line") from None
 
 
@@ -169,8 +220,14 @@ def _explain(item: Any, settings: _Settings) -> UserError:
         return _error(f"{name} is required", f"set it in the file or on the command line ({name}=...)")
     if item["type"] == "value_error":  # raised by the validators of training.config
         error = item["ctx"]["error"]
-        return error.replace(origin=settings.origin(error.key.split(".")), on_every_rank=True)
-    return _error(f"{item['msg']}, got {item['input']!r}", key=name, origin=settings.origin(keys))
+        key = error.key or name
+        return error.replace(key=key, origin=settings.origin(key.split(".")), on_every_rank=True)
+    return _error(f"{item['msg']}, got {_shown(item['input'])}", key=name, origin=settings.origin(keys))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _suggestion(name: str) -> str:
