@@ -167,6 +167,32 @@ def test_real_processes_with_workers_stop_within_seconds_and_continue(tiny_confi
     assert_same_run(folder, straight)
 
 
+def descendants(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in children] + [inner for child in children for inner in descendants(int(child))]
+
+
+def test_nothing_outlives_a_killed_launcher(tiny_config, tmp_path) -> None:
+    config = tiny_config(schedule="{epochs: 1000, warmup_epochs: 0}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
+    launcher = subprocess.Popen(
+        [*command, "--config", str(config), "data.num_workers=1"], cwd=REPOSITORY, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    while "update 4 " not in launcher.stdout.readline():
+        pass
+    processes = descendants(launcher.pid)
+    assert len(processes) >= 4, "two of training, with a loader process each"
+    launcher.kill()
+    launcher.wait()
+    end = time.monotonic() + 40
+    while any(Path(f"/proc/{process}").exists() for process in processes) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [process for process in processes if Path(f"/proc/{process}").exists()]
+    assert read_checkpoint(tmp_path / "output" / "tiny" / "last.pt")["updates"] > 0
+    assert not (tmp_path / "output" / "tiny" / "lock.json").exists()
+
+
 def flip_a_bit(path: Path, entry: str) -> None:
     with ZipFile(path) as archive:
         info = next(info for info in archive.infolist() if info.filename.endswith(entry))

@@ -1,6 +1,7 @@
 """The processes of a run: alone, or several started by torchrun."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from dcls.errors import UserError
+from training.parent_death import signal_when_parent_dies
 from training.watchdog import Watchdog
 
 _last_operation: dist.Work | None = None
@@ -121,6 +123,8 @@ def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -
         raise UserError(
             f"{device!r} is not a device", "use cuda or cpu", key="training.device", on_every_rank=True
         ) from None
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun cannot end its processes, which would train on
+        signal_when_parent_dies(signal.SIGTERM)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return DistributedContext(rank=0, world_size=1, device=chosen)

@@ -16,8 +16,8 @@ from dcls.errors import UserError
 from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
 from training.distributed import DistributedContext
+from training.parent_death import initialise_worker
 from training.seeding import derive_seed
-from training.worker_process import initialise_worker
 
 Batch = tuple[Tensor, Tensor]
 

@@ -1,4 +1,4 @@
-"""What a loader process does with signals: it lives as long as the process that it works for, and no longer."""
+"""Processes that end with the one that started them, even if that one is killed."""
 
 import ctypes
 import signal
@@ -9,6 +9,12 @@ from training.stop_signals import STOP_SIGNALS
 _PR_SET_PDEATHSIG = 1
 
 
+def signal_when_parent_dies(number: int) -> None:
+    """Let the system send this process a signal when its parent dies; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
 def initialise_worker(worker_id: int) -> None:
     """Leave signals to the training process, which torchrun and terminals send them to as well, and die with it.
 
@@ -17,5 +23,4 @@ def initialise_worker(worker_id: int) -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_when_parent_dies(signal.SIGKILL)
