@@ -88,6 +88,18 @@ def tiny_config(tmp_path: Path, image_folder: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def write_config(tmp_path: Path) -> Callable[..., Path]:
+    """Write a text as a configuration file, by default run.yaml."""
+
+    def write(text: str, name: str = "run.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def imagenet_sample() -> Path:
     """1,000 real ImageNet images, one a class, outside this repository: IMAGENET_SAMPLE says where."""

@@ -15,7 +15,6 @@ import termios
 
 import pytest
 import torch
-import wandb
 import yaml
 from conftest import REPOSITORY
 from processes import run_script
@@ -23,12 +22,7 @@ from safetensors.torch import load_file
 
 import train
 from dcls.checkpoints import read_weights
-from dcls.errors import UserError
-from training import wandb_logger
 from training.checkpoint import read_checkpoint
-from training.cli import cli_errors
-from training.distributed import DistributedContext
-from training.run_folder import environment
 
 
 def rows(folder):
@@ -202,16 +196,6 @@ def test_processes_evaluate_one_model_with_batch_norm(tiny_config, image_folder,
         )
 
 
-def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
-    class WithOneAtTheStart(DistributedContext):
-        def sum(self, values):
-            return values  # the other process adds nothing: it starts at update 0
-
-    distributed = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
-    with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
-        distributed.check_equal(12, "output/run")
-
-
 def test_deterministic_runs_are_equal_to_the_bit(tiny_config, tmp_path) -> None:
     config = str(
         tiny_config(augmentation="{}", training="{batch_size: 12, deterministic: true, ema_decay: null, device: cpu}")
@@ -338,84 +322,6 @@ def test_a_mistake_under_torchrun_is_told_once(tiny_config) -> None:
     assert result.stderr.count("unknown key optimizer.lrr; did you mean optimizer.lr?") == 1
 
 
-def test_a_mistake_that_the_first_process_does_not_see_is_told_by_another(monkeypatch, capsys) -> None:
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("training.cli._MAIN_PROCESS_SECONDS", 0.0)
-    with pytest.raises(SystemExit), cli_errors():
-        raise UserError("only here", on_every_rank=True)
-    assert capsys.readouterr().err == "error: only here\n"
-
-
-def test_wandb_logger_offline(tiny_config, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    train.main(["--config", str(tiny_config()), "logging.wandb=offline"])
-    folder = tmp_path / "output" / "tiny"
-    (run,) = (folder / "wandb").glob("offline-run-*")
-    assert run.name.endswith((folder / "wandb_id").read_text())
-    assert list(run.glob("run-*.wandb"))
-
-
-def logged_to_wandb(monkeypatch) -> list[dict]:
-    """What a run sends, in order; its data still reaches the offline files."""
-    sent = []
-    log = wandb.Run.log
-
-    def remember(self, values, step=None):
-        sent.append({"step": step, **values})
-        log(self, values, step=step)
-
-    monkeypatch.setattr(wandb.Run, "log", remember)
-    return sent
-
-
-def test_wandb_logger_gets_rates_norms_positions_and_kernels(tiny_config, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    sent = logged_to_wandb(monkeypatch)
-    train.main(["--config", str(tiny_config()), "logging.wandb=offline", "logging.wandb_group=row"])
-    update, epoch = sent[0], next(row for row in sent if "val_top1" in row)
-    assert update["learning_rate/positions_x5"] == pytest.approx(5 * update["learning_rate/weights"])
-    assert "learning_rate/no_decay" in update and update["gradient_norm"] > 0
-    shared = "stages.0.blocks.0.conv_dw.shared"
-    assert {f"positions/{shared}", "sigma/stages.3.blocks.0.conv_dw.shared", "kernels"} <= epoch.keys()
-    assert sum(epoch[f"positions/{shared}"].histogram) == 2 * 8 * 3
-    assert epoch["kernels"].image.size[0] > 100
-    assert [row["step"] for row in sent] == sorted(row["step"] for row in sent)
-
-
-def test_a_restart_continues_the_same_wandb_run(tiny_config, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    config = str(tiny_config())
-    train.main(["--config", config, "logging.wandb=offline", "schedule.epochs=1"])
-    train.main(["--config", config, "logging.wandb=offline", "checkpoint.resume=auto"])
-    folder = tmp_path / "output" / "tiny"
-    # offline-run-DATE_TIME-ID, and a number after it where both runs began in one second.
-    ids = [run.name.split("-")[3] for run in (folder / "wandb").glob("offline-run-*")]
-    assert len(ids) == 2 and set(ids) == {(folder / "wandb_id").read_text()}
-
-
-def test_an_outage_of_wandb_does_not_stop_training(tiny_config, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
-    monkeypatch.setattr(wandb_logger, "OUTAGE_SECONDS", 2)
-
-    def fail(*_, **__):
-        raise ConnectionError("gone")
-
-    monkeypatch.setattr(wandb.Run, "log", fail)
-    train.main(["--config", str(tiny_config()), "logging.wandb=online"])
-    output = capsys.readouterr().out
-    assert output.count("warning: Weights & Biases") == 1 and "offline" in output
-    assert (tmp_path / "output" / "tiny" / "model.safetensors").exists()
-
-
-def test_wandb_without_a_key_is_the_users_to_mend(tiny_config, tmp_path) -> None:
-    unknown = {"WANDB_API_KEY": "", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
-    result = run_script("train.py", "--config", tiny_config(), "logging.wandb=online", **unknown)
-    assert result.returncode == 1
-    assert "error: logging.wandb: cannot start the run: " in result.stderr and "Traceback" not in result.stderr
-
-
 def test_help_lists_sections_and_keys() -> None:
     result = run_script("train.py", "--help")
     assert result.returncode == 0
@@ -451,8 +357,3 @@ def read_all(controller: int) -> str:
         pass
     os.close(controller)
     return b"".join(parts).decode()
-
-
-def test_environment_names_the_commit(tmp_path) -> None:
-    facts = environment(DistributedContext(0, 1, torch.device("cpu")))
-    assert facts["commit"] is None or len(facts["commit"].removesuffix("-dirty")) == 40

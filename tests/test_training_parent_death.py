@@ -1,0 +1,47 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+FORK = """
+import os, signal, time
+from training.parent_death import initialise_worker
+
+ready, told = os.pipe()
+worker = os.fork()
+if worker == 0:
+    initialise_worker(0)
+    os.write(told, b".")
+    time.sleep(100)
+    os._exit(0)
+os.read(ready, 1)
+os.kill(worker, signal.SIGTERM)
+os.kill(worker, signal.SIGINT)
+time.sleep(0.2)
+print(worker, os.waitpid(worker, os.WNOHANG) == (0, 0), flush=True)
+"""
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_a_worker_outlives_signals_but_not_its_parent() -> None:
+    parent = subprocess.run([sys.executable, "-c", FORK], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    worker, outlived = parent.stdout.split()
+    assert outlived == "True"
+    end = time.monotonic() + 20
+    while is_running(int(worker)) and time.monotonic() < end:
+        time.sleep(0.1)
+    if is_running(int(worker)):
+        os.kill(int(worker), signal.SIGKILL)
+        pytest.fail("the worker is still there after its parent")
