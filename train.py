@@ -18,6 +18,7 @@ from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from training import snapshot
+from training.check_data import check_data
 from training.checkpoint import save_weights
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
@@ -26,6 +27,7 @@ from training.data import open_splits
 from training.distributed import Ballot, DistributedContext, destroy_distributed, init_distributed
 from training.extras import require_package
 from training.flops import describe_size
+from training.labels import check_same_classes
 from training.loaders import evaluation_loader, plan_batches, training_loader
 from training.loop import NonFiniteLossError, train_epoch
 from training.metrics import MetricsLogger, counted_weights
@@ -54,6 +56,7 @@ class TrainingRun:
     objective: Objective
     state: TrainState
     preprocessing: Preprocessing
+    classes: list[str] | None  # None where the data set does not know their names
     changes: dict[str, list[Any]] = field(default_factory=dict)  # since the checkpoint that the run continues from
     damaged: list[UserError] = field(default_factory=list)  # newer checkpoints than that one
     saver: CheckpointSaver = field(init=False)
@@ -69,7 +72,7 @@ class TrainingRun:
     @property
     def description(self) -> ModelDescription:
         """What its checkpoints say of the model."""
-        return describe_model(self.config.model, self.objective.num_classes, self.preprocessing)
+        return describe_model(self.config.model, self.objective.num_classes, self.preprocessing, self.classes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,10 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, type=Path, help="YAML file, e.g. configs/quickstart.yaml")
+    parser.add_argument(
+        "--check-data",
+        action="store_true",
+        help="read every image of both splits once, on all cores, list the broken ones, and end",
+    )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
     options = parser.parse_args(arguments)
     with cli_errors("; continue with checkpoint.resume=auto"), StopSignals().watched() as signals:
         config = load_config(options.config, options.overrides)
+        if options.check_data:
+            check_data(config)
+            return
         folder, checkpoints = resolve_run_dir(config.checkpoint, options.config)
         distributed = init_distributed(config.training.device, config.training.timeout_minutes)
         with run_lock(folder) if distributed.is_main else nullcontext():
@@ -117,7 +128,9 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext, signa
     val_loader = evaluation_loader(splits.val, config.data, preprocessing, distributed)
     objective = make_objective(config, model, splits.num_classes, batches, distributed)
     state = make_state(config, model, objective, distributed, len(train_loader) // batches.accumulation)
-    return TrainingRun(config, folder, distributed, signals, train_loader, val_loader, objective, state, preprocessing)
+    return TrainingRun(
+        config, folder, distributed, signals, train_loader, val_loader, objective, state, preprocessing, splits.classes
+    )
 
 
 def resume(run: TrainingRun, checkpoints: Sequence[Path]) -> None:
@@ -128,6 +141,7 @@ def resume(run: TrainingRun, checkpoints: Sequence[Path]) -> None:
     """
     content, checkpoint, run.damaged = read_first_good(checkpoints)
     run.changes = diff_config(content["config"], run.config, checkpoint)
+    check_same_classes(content.get("description", {}).get("classes"), run.classes, checkpoint)
     snapshot.restore(run.state, content, checkpoint, run.distributed)
     is_another = checkpoint.resolve().parent not in (run.folder.resolve(), (run.folder / SAVES).resolve())
     if run.state.epoch > run.epochs or (is_another and run.state.epoch == run.epochs):
@@ -205,6 +219,7 @@ def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> N
             "updates": state.updates,
             "train_loss": summary.loss,
             "train_images_per_second": summary.images_per_second,
+            **({"train_replaced": summary.replaced} if run.config.data.on_error == "skip" else {}),
             **validation_scores(run),
         }
     except NonFiniteLossError as error:

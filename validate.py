@@ -26,7 +26,7 @@ from evaluation.model_specs import ModelSpec, list_model_specs
 from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
-from training.data import class_names, open_dataset, split_path
+from training.data import class_names, is_image_folder, open_dataset, say_what_is_left_out, split_path
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
 from training.loaders import evaluation_loader
@@ -37,14 +37,19 @@ FLAGS = {
     "data.dir": "--data-dir",
     "data.dataset": "--dataset",
     "data.val_split": "--split",
+    "data.image_column": "--image-column",
+    "data.label_column": "--label-column",
     "data.image_size": "--image-size",
     "data.crop_pct": "--crop-pct",
     "data.resize_interpolation": "--resize-interpolation",
     "data.mean": "--mean",
     "data.std": "--std",
+    "data.exif_orientation": "--exif-orientation",
+    "data.background": "--background",
     "data.num_workers": "--workers",
     "data.val_batch_size": "--batch-size",
     "model.name": "--model",
+    "model.num_classes": "--option num_classes",
     "model.pretrained": "--pretrained",
     "model.options": "--option",
     "training.device": "--device",
@@ -106,16 +111,31 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model's constructor")
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
     parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
+    parser.add_argument("--image-column", metavar="NAME", help="as data.image_column of train.py")
+    parser.add_argument("--label-column", metavar="NAME", help="as data.label_column of train.py")
     parser.add_argument("--download", action="store_true", help="of torch/... data sets that are missing in DIR")
     parser.add_argument("--split", help="folder or split; by default val/ if it is there, else DIR itself")
     parser.add_argument(
         "--real-labels", action="store_true", help="ImageNet's validation set also by the labels of ImageNet-ReaL"
     )
-    parser.add_argument("--image-size", type=int, metavar="PIXELS")
+    parser.add_argument(
+        "--classes-by-number",
+        action="store_true",
+        help="the data set's classes are those of the weights in the same order, whatever their names",
+    )
+    parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help="side, or height and width")
     parser.add_argument("--crop-pct", type=float, metavar="FRACTION")
     parser.add_argument("--resize-interpolation", choices=["bilinear", "bicubic", "nearest"])
     parser.add_argument("--mean", type=float, nargs=3)
     parser.add_argument("--std", type=float, nargs=3)
+    parser.add_argument(
+        "--exif-orientation",
+        action=argparse.BooleanOptionalAction,
+        help="turn images as their EXIF data says; by default as the weights were trained",
+    )
+    parser.add_argument(
+        "--background", type=int, nargs=3, metavar=("R", "G", "B"), help="behind transparent pixels, 0 to 255"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
     parser.add_argument("--workers", type=int, help="loader processes; by default one a core, at most 8")
     parser.add_argument("--device", help="cuda or cpu; by default a GPU where there is one")
@@ -149,11 +169,13 @@ class Images:
         data: What the command line says of the images.
         dataset: The images, not transformed yet.
         classes: Names of their classes, None where the data set does not know them.
+        by_number: Whether the classes are those of the weights in the same order, whatever their names.
     """
 
     data: DataConfig
     dataset: Any
     classes: list[str] | None
+    by_number: bool = False
 
 
 def open_images(options: argparse.Namespace, distributed: DistributedContext) -> Images:
@@ -168,7 +190,9 @@ def open_images(options: argparse.Namespace, distributed: DistributedContext) ->
     classes = class_names(dataset)
     if options.real_labels:
         add_real_labels(dataset, classes)
-    return Images(data, dataset, classes)
+    if distributed.is_main:
+        say_what_is_left_out(dataset)
+    return Images(data, dataset, classes, options.classes_by_number)
 
 
 def image_configuration(options: argparse.Namespace) -> DataConfig:
@@ -177,18 +201,23 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
     Raises:
         UserError: one is out of range.
     """
-    has_val = not options.dataset and split_path(options.data_dir, "val").exists()
+    is_folder = is_image_folder(options.dataset)
+    has_val = is_folder and split_path(options.data_dir, "val").exists()
     try:
         return DataConfig(
             dir=options.data_dir,
             dataset=options.dataset,
             download=options.download,
-            val_split=options.split or ("val" if has_val or options.dataset else "."),
-            image_size=options.image_size,
+            val_split=options.split or ("val" if has_val or not is_folder else "."),
+            image_column=options.image_column,
+            label_column=options.label_column,
+            image_size=options.image_size[0] if len(options.image_size or ()) == 1 else options.image_size,
             crop_pct=options.crop_pct,
             resize_interpolation=options.resize_interpolation,
             mean=options.mean,
             std=options.std,
+            exif_orientation=options.exif_orientation,
+            background=options.background,
             num_workers=options.workers,
             val_batch_size=options.batch_size,
         )
@@ -259,7 +288,9 @@ def prepare(spec: ModelSpec, images: Images, use_ema: bool, **constructor_option
     """
     model, description = spec.load(use_ema, **constructor_options)
     preprocessing = choose_preprocessing(images.data, model, description.preprocessing, use_test_size=True)
-    return LoadedModel(description.name, spec.weights, model, preprocessing, class_indices(images.classes, model))
+    trained_on = None if images.by_number else description.classes
+    outputs = class_indices(images.classes, model, trained_on)
+    return LoadedModel(description.name, spec.weights, model, preprocessing, outputs)
 
 
 def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Metrics:
@@ -268,6 +299,7 @@ def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, dist
     Raises:
         UserError: an image cannot be read.
     """
+    _, height, width = loaded.preprocessing.input_size
     precision = Precision(distributed.device, options.precision, options.channels_last)
     model = loaded.model.to(device=distributed.device, memory_format=precision.memory_format)
     loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, distributed)
@@ -278,7 +310,7 @@ def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, dist
         "weights": loaded.weights,
         "data": str(Path(images.data.dir) / images.data.val_split),
         "num_classes": len(loaded.class_indices or range(model.num_classes)),
-        "image_size": loaded.preprocessing.input_size[-1],
+        "image_size": width if height == width else [height, width],
         **{name: value for name, value in asdict(scores).items() if value is not None},
         "multiply_adds": None,  # where an operator cannot be counted
         **describe_size(model, loaded.preprocessing.input_size),

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dcls.errors import UserError
 from training.distributed import DistributedContext
+from training.labels import check_labels
 from training.precision import Precision
 
 
@@ -58,17 +59,18 @@ def evaluate(
         on_batch: Called after each batch, to end the evaluation by an exception.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: an image cannot be read, or a label is none of the outputs.
     """
     model.eval()
     totals = torch.zeros(7, dtype=torch.float64, device=precision.device)
     chosen = None if outputs is None else torch.tensor(outputs, device=precision.device)
     start = time.perf_counter()
     for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
-        targets = targets.to(precision.device, non_blocking=True)
         with precision.autocast():
             logits = model(precision.images(images))
-        totals += _count((logits if chosen is None else logits[:, chosen]).float(), targets)
+        logits = logits if chosen is None else logits[:, chosen]
+        check_labels(targets if targets.ndim == 1 else targets[:, 0], logits.shape[1])
+        totals += _count(logits.float(), targets.to(precision.device, non_blocking=True))
         if on_batch is not None:
             on_batch()
     distributed.sum(totals)

@@ -9,12 +9,17 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import nn
 
 from dcls.errors import UserError
+from training.image_files import printable
 
 _VALIDATION_IMAGES = 50_000
 
 
-def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] | None:
+def class_indices(
+    classes: Sequence[str] | None, model: nn.Module, trained_on: Sequence[str] | None = None
+) -> list[int] | None:
     """Return the outputs that belong to a data set's classes, None where these are all, in order.
+
+    Classes are found by their names, in whatever order, where the checkpoint tells those of its outputs.
 
     ImageNet-A and -R have folders for 200 of ImageNet's classes, and models choose among these alone, as in their
     papers (arXiv:1907.07174, arXiv:2006.16241). ImageNet-Sketch has all classes, ImageNet-V2 too, as folders 0 to 999.
@@ -22,20 +27,38 @@ def class_indices(classes: Sequence[str] | None, model: nn.Module) -> list[int] 
     Args:
         classes: Names of the folders in the order of their labels; None where the data set does not know them.
         model: With ``num_classes`` outputs.
+        trained_on: Names of these outputs; None where nobody knows them.
 
     Raises:
         UserError: the classes cannot be those of the model.
     """
-    if classes is None or len(classes) == model.num_classes:
+    if classes is None or (trained_on is None and len(classes) == model.num_classes):
         return None
-    known = _outputs_by_class(model)
-    if not known.keys() >= set(classes):
+    known = _outputs_by_class(model) if trained_on is None else _outputs_by_name(trained_on)
+    strange = [name for name in classes if name not in known]
+    if strange and trained_on is not None:
+        raise UserError(
+            f"the weights were trained on other classes: {', '.join(map(printable, strange[:5]))} "
+            f"{'is' if len(strange) == 1 else 'are'} not among their {len(trained_on)}, "
+            f"{', '.join(map(printable, trained_on[:3]))}, ...",
+            "rename the folders, or if they are the same under other names and in the same order, give "
+            "--classes-by-number",
+            on_every_rank=True,
+        )
+    if strange:
         raise UserError(
             f"the data set has {len(classes)} classes and the model {model.num_classes} outputs",
             f"take weights that were trained on these classes, or --option num_classes={len(classes)} if these are",
             on_every_rank=True,
         )
-    return [known[name] for name in classes]
+    indices = [known[name] for name in classes]
+    return None if len(indices) == model.num_classes and indices == sorted(indices) else indices
+
+
+def _outputs_by_name(trained_on: Sequence[str]) -> dict[str, int]:
+    names = {name: index for index, name in enumerate(trained_on)}
+    is_imagenet = list(trained_on) == ImageNetInfo().label_names()
+    return names | ({str(index): index for index in range(len(names))} if is_imagenet else {})
 
 
 def _outputs_by_class(model: nn.Module) -> dict[str, int]:

@@ -14,13 +14,14 @@ Metrics = dict[str, Any]
 def readable(metrics: Metrics) -> dict[str, str]:
     """Label -> text, with units."""
     size = metrics["image_size"]
+    height, width = size if isinstance(size, list) else (size, size)
     text = {
         "model": metrics["model"],
         "weights": metrics["weights"],
         "top-1": f"{metrics['top1']:.2f} %",
         "top-5": f"{metrics['top5']:.2f} %",
         "loss": f"{metrics['loss']:.4f}",
-        "images": f"{metrics['num_images']} of {size}x{size} pixels, {metrics['num_classes']} classes",
+        "images": f"{metrics['num_images']} of {height}x{width} pixels, {metrics['num_classes']} classes",
         "parameters": f"{metrics['parameters'] / 1e6:.4g} M",
         "multiply-adds": f"{metrics['multiply_adds'] / 1e9:.3g} G" if metrics["multiply_adds"] else "-",
         "images/s": f"{metrics['images_per_second']:.0f}",

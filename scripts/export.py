@@ -76,6 +76,8 @@ def export_hub(
     """Write config.json, model.safetensors and README.md."""
     options = {key: value for key, value in description.options.items() if value is not None}
     data_config = preprocessing.to_dict()
+    for key in ("exif_orientation", "background"):  # timm does not know them
+        del data_config[key]
     save_for_hf(model, str(folder), model_args=options, data_config=data_config, safe_serialization=True)
     card = model_card(model, description, preprocessing.input_size, folder.name, licence)
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -86,12 +88,13 @@ def model_card(
 ) -> str:
     """Return what the Hub shows: what it is, its numbers, how it is used, licence and citation."""
     release = release_of(description.name)
+    size = "x".join(map(str, input_size[1:]))
     lines = [
         "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {licence}", "tags: [dcls, timm]",
         "---", f"# {title}", "",
         f"`{description.name}`, a model with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
         f"- Parameters: {count_parameters(model):,}",
-        f"- Multiply-adds: {count_multiply_adds(model, input_size) / 1e9:.3g} G at {input_size[-1]} pixels",
+        f"- Multiply-adds: {count_multiply_adds(model, input_size) / 1e9:.3g} G at {size} pixels",
         f"- Classes: {description.num_classes}",
     ]  # fmt: skip
     if release is not None:

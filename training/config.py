@@ -8,7 +8,7 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dcls.checkpoints.description import is_plain
 from dcls.errors import UserError
@@ -33,6 +33,14 @@ def _check_options(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _check_image_size(value: Any) -> Any:
+    """Refuse what is neither a side nor [height, width]; before types are looked at, so that there is one message."""
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if value is not None and not all(type(side) is int and 1 <= side <= 8192 for side in sides):
+        raise UserError(f"{value!r:.80} is neither a side of 1 to 8192 pixels nor [height, width]")
+    return value
+
+
 # Upper bounds are far beyond what is of use; a value above them is a slip of the hand.
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -48,6 +56,9 @@ PathText = Annotated[str, AfterValidator(_check_path)]
 Options = Annotated[dict[str, Any], AfterValidator(_check_options)]
 
 DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
+WITH_COLUMNS = ("hfds/", "hfids/", "tfds/", "wds/")
+ITERABLE = ("hfids/", "tfds/", "wds/")
+TORCHVISION_FOLDERS = ("torch/image_folder", "torch/folder")
 
 
 class Section(BaseModel):
@@ -90,15 +101,22 @@ class DataConfig(Section):
     dir: PathText
     """Folder of the data set: for image folders the one that holds train_split and val_split. Required."""
     dataset: str = ""
-    """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/..."""
+    """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/...
+    torch/image_folder: image folders in torchvision's order of classes, where class10 comes before class2."""
     download: bool = False
     """Download the data set into dir if it is missing, where timm can (torch/...)."""
     train_split: PathText = "train"
     """Folder in dir to train on, or an archive of it (train.tar), or a data set's split; "." is dir itself."""
     val_split: PathText = "val"
     """Folder or split to evaluate on, as train_split."""
-    image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
-    """Side of the square input in pixels; by default the model's."""
+    image_column: str | None = None
+    """hfds/, hfids/, tfds/: column of the images, by default image. wds/: suffix of their files, by default those of
+    the usual formats."""
+    label_column: str | None = None
+    """hfds/, hfids/, tfds/: column of the labels, by default label. wds/: entry of the .json files, by default the
+    whole .cls file."""
+    image_size: Annotated[int | list[int] | None, BeforeValidator(_check_image_size)] = None
+    """Side of the square input in pixels, or [height, width]; by default the model's."""
     crop_pct: Annotated[float, Field(ge=0.1, le=1)] | None = None
     """Evaluation: side of the centre crop over the resized image's shorter side; by default the model's."""
     resize_interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
@@ -107,6 +125,19 @@ class DataConfig(Section):
     """Mean of the three channels, of values in [0, 1]; by default the model's."""
     std: Deviations | None = None
     """Standard deviation of the three channels; by default the model's."""
+    exif_orientation: bool | None = None
+    """Turn images as their EXIF data says, as viewers do; by default as the model was trained, and for a new one not,
+    as timm and torchvision."""
+    background: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)] | None = None
+    """Red, green and blue behind transparent pixels, 0 to 255; by default as the model was trained, and for a new one
+    white."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What happens in training when an image cannot be read. stop: the run ends, naming it. skip: it is named, and
+    another one, chosen by seed, epoch and image alone, takes its place; metrics.csv counts them (train_replaced).
+    The evaluation always stops, because its scores are those of all images. Iterable data sets (hfids/, tfds/, wds/)
+    have no other image at hand and take "stop" only."""
+    max_skipped: Fraction = 0.001
+    """skip: largest share of an epoch's images; a run with more of them ends."""
     num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Loader processes per training process; 0 loads in the training process itself; by default its share of the
     machine's cores, at most 8."""
@@ -128,6 +159,13 @@ class DataConfig(Section):
                 "name images that are not trained on",
                 key="data.val_split" if "val_split" in self.model_fields_set else "data.train_split",
             )
+        for key in ("image_column", "label_column"):
+            if getattr(self, key) is not None and not self.dataset.startswith(WITH_COLUMNS):
+                raise UserError(
+                    f"only data sets of {' '.join(WITH_COLUMNS)} have columns", "remove it", key=f"data.{key}"
+                )
+        if self.on_error == "skip" and self.dataset.startswith(ITERABLE):
+            raise UserError(f"{self.dataset} is read in one go, without a choice", "set stop", key="data.on_error")
         return self
 
 

@@ -1,19 +1,19 @@
 """From the section ``data`` to the two splits and their classes."""
 
-import os
-import tarfile
-from collections.abc import Iterable
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.data import create_dataset
-from timm.data.readers.img_extensions import get_img_extensions
+from timm.data import ImageDataset, create_dataset
 
 from dcls.errors import UserError
-from training.config import Config, DataConfig
+from training.columns import check_columns, column_arguments
+from training.config import TORCHVISION_FOLDERS, Config, DataConfig
+from training.decoding import open_image
 from training.distributed import DistributedContext
+from training.image_files import ArchiveReader, FolderReader, by_number_and_name, printable
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,17 @@ class Splits:
     Attributes:
         train, val: timm's data sets.
         num_classes: Number of outputs that a model for them has.
+        classes: Their names in the order of the outputs, None where the data set does not know them.
     """
 
     train: Any
     val: Any
     num_classes: int
+    classes: list[str] | None
 
 
 def open_splits(config: Config, batch_size: int, distributed: DistributedContext) -> Splits:
-    """Open both splits; the main process downloads them before the others look.
+    """Open both splits; the main process downloads them before the others look, and says what is left out.
 
     Args:
         batch_size: Images of one process in a batch, by which timm's iterable data sets count.
@@ -43,24 +45,40 @@ def open_splits(config: Config, batch_size: int, distributed: DistributedContext
     with distributed.main_process_first():
         train = open_split(config.data.train_split, is_training=True)
         val = open_split(config.data.val_split, is_training=False)
-    return Splits(train, val, count_classes(train, val, config.model.num_classes))
+    if distributed.is_main:
+        say_what_is_left_out(train, val)
+    return Splits(train, val, count_classes(train, val, config.model.num_classes), class_names(train))
+
+
+def say_what_is_left_out(*datasets: Any) -> None:
+    """Print a line on each kind of files in folders and archives that is not used."""
+    for dataset in datasets:
+        for note in getattr(getattr(dataset, "reader", None), "notes", []):
+            print(f"note: {note}", file=sys.stderr)
+
+
+def is_image_folder(dataset: str) -> bool:
+    """Return whether a value of data.dataset means folders of images, with timm's or with torchvision's order."""
+    return dataset == "" or dataset.lower() in TORCHVISION_FOLDERS
 
 
 def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_size: int, seed: int) -> Any:
-    """One split, by timm's ``create_dataset``; images are not transformed yet.
+    """One split; images are not transformed yet.
 
     Raises:
-        UserError: the folder is missing or empty, a class folder is empty, or timm cannot open the data set.
+        UserError: the folder is missing or empty, the class of an image is not clear, timm cannot open the data set, or
+            it has other columns.
     """
     folder = Path(config.dir)
-    if not config.dataset:
+    if is_image_folder(config.dataset):
         folder = split_path(config.dir, split)
-        if folder.suffix != ".tar":
-            check_image_folder(folder, "data.train_split" if is_training else "data.val_split")
     elif config.download:
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        return create_dataset(
+        if is_image_folder(config.dataset):
+            split_key = "data.train_split" if is_training else "data.val_split"
+            return ImageDataset(str(folder), reader=_folder_reader(folder, split_key, config.dataset))
+        dataset = create_dataset(
             config.dataset,
             root=str(folder),
             split=split,
@@ -69,15 +87,30 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
             download=config.download,
             batch_size=batch_size,
             seed=seed,
+            input_img_mode="",  # training.decoding converts them
+            **column_arguments(config),
         )
-    except (OSError, RuntimeError, ValueError, AssertionError, ImportError, KeyError, tarfile.TarError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the libraries behind timm's data sets raise what they like
+        check_columns(config, split)
         source = config.dataset or "images"
         can_download = source.startswith("torch/") and not config.download
         raise UserError(
-            f"cannot open {source} in {folder}, split {split!r}: {error}",
+            f"cannot open {source} in {folder}, split {split!r}: {printable(str(error) or type(error).__name__)}",
             "data.download=true fetches it (validate.py: --download)" if can_download else None,
             key="data.dataset",
         ) from error
+    if hasattr(dataset, "loader"):  # torchvision's data sets of files
+        dataset.loader = open_image
+    check_columns(config, split, dataset)
+    return dataset
+
+
+def _folder_reader(path: Path, split_key: str, dataset: str) -> Any:
+    if path.suffix == ".tar" and path.is_file():
+        return ArchiveReader(path, split_key)
+    return FolderReader(path, split_key, str if dataset else by_number_and_name)
 
 
 def split_path(data_dir: str, split: str) -> Path:
@@ -87,59 +120,13 @@ def split_path(data_dir: str, split: str) -> Path:
     return archive if archive.is_file() and not folder.exists() else folder
 
 
-def check_image_folder(folder: Path, split_key: str) -> None:
-    """Refuse a folder in which classes would be missing or shifted without a word.
-
-    Args:
-        split_key: The key that names the folder.
-
-    Raises:
-        UserError: it is missing or empty, holds splits rather than classes, or one of its classes is empty.
-    """
-    if not folder.is_dir():
-        where = "" if folder.is_absolute() else f" in {Path.cwd()}"
-        raise UserError(
-            f"no folder {folder}{where}",
-            f"expected one folder of images per class in it, or an archive of them, {folder.name}.tar",
-            key="data.dir",
-            on_every_rank=True,
-        )
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    if not classes:
-        raise UserError(f"{folder} holds no class folders", key="data.dir", on_every_rank=True)
-    for entry in classes:
-        with os.scandir(entry) as files:
-            inner = [Path(file.path) for file in files if file.is_dir()]
-        for nested in inner:
-            if _holds_images(nested.rglob("*")):
-                raise UserError(
-                    f"{folder} is not a split: its folder {entry.name} holds no images itself, but {nested} does, and "
-                    "images would be counted to the wrong classes",
-                    "name the folder that holds the class folders",
-                    key=split_key,
-                    on_every_rank=True,
-                )
-        if not _holds_images(entry.iterdir()):
-            raise UserError(
-                f"the class folder {entry} holds no image",
-                "fill it, or remove it everywhere, because the numbers of all classes after it would shift",
-                key="data.dir",
-                on_every_rank=True,
-            )
-
-
-def _holds_images(files: Iterable[Path]) -> bool:
-    extensions = get_img_extensions(as_set=True)
-    return any(file.suffix.lower() in extensions for file in files)
-
-
 def class_names(dataset: Any) -> list[str] | None:
     """Names in the order of their indices, or None where the data set does not know them."""
     reader = getattr(dataset, "reader", None)
     mapping = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)  # folder, archive
     if mapping:
         return sorted(mapping, key=lambda name: mapping[name])
-    classes = getattr(dataset, "classes", None)
+    classes = getattr(dataset, "wnids", None) or getattr(dataset, "classes", None)  # ImageNet, torchvision's others
     return list(classes) if classes else None
 
 
@@ -151,10 +138,10 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
     """
     names, val_names = class_names(train), class_names(val)
     if names and val_names and names != val_names:
-        odd = sorted(set(names) ^ set(val_names))
+        odd = ", ".join(map(printable, sorted(set(names) ^ set(val_names))[:5]))
         raise UserError(
             f"the training split has {len(names)} classes and the validation split {len(val_names)}",
-            f"only one of them has: {', '.join(odd[:5])}",
+            f"only one of them has: {odd}" if odd else "they are the same, but in another order",
             key="data.dir",
             on_every_rank=True,
         )

@@ -1,8 +1,8 @@
 """Reading single images: in which order, with which random numbers, and what happens to a broken one."""
 
 import itertools
-import tarfile
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,11 @@ from timm.data import ImageDataset
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from dcls.errors import UserError
+from training.decoding import Decoding, unreadable
 from training.seeding import derive_seed, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)
+_MOST_TRIES = 10
 
 
 class ImageSamples(Dataset):
@@ -26,62 +28,124 @@ class ImageSamples(Dataset):
 
     Args:
         source: One of timm's map-style data sets, without a transform.
-        transform: PIL image -> tensor (C, H, W).
+        transform: RGB image -> tensor (C, H, W).
         seed: Seed of the augmentations.
+        decoding: How images become RGB.
+        replaces: Whether another image takes the place of one that cannot be read; which depends on seed, epoch and
+            image alone, too. A sample is then (image, target, error, ...), with an error for every unread image.
     """
 
-    def __init__(self, source: Any, transform: Callable[[Image.Image], torch.Tensor], seed: int) -> None:
+    def __init__(
+        self,
+        source: Any,
+        transform: Callable[[Image.Image], Any],
+        seed: int,
+        decoding: Decoding = Decoding(),  # noqa: B008  it is frozen
+        replaces: bool = False,
+    ) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
+        self.decoding = decoding
+        self.replaces = replaces
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor] | UserError:
+    def __getitem__(self, key: SampleKey) -> tuple[Any, ...] | UserError:
         epoch, index = key
-        try:
-            image, target = self._read(index)
-        except UserError as error:
-            return error
-        with random_numbers_of(self.seed, epoch, index):
-            return self.transform(image), torch.as_tensor(target)
+        errors: list[UserError] = []
+        for candidate in itertools.islice(self._candidates(epoch, index), _MOST_TRIES if self.replaces else 1):
+            try:
+                with random_numbers_of(self.seed, epoch, index):
+                    return *self._read(candidate), *errors
+            except UserError as error:
+                errors.append(error)
+        return errors[0]
 
-    def _read(self, index: int) -> tuple[Image.Image, Any]:
-        name = f"number {index}"
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        """Yield the index of an image, and those that may take its place."""
+        yield index
+        for attempt in itertools.count():
+            yield derive_seed(self.seed, epoch, index, attempt) % len(self)
+
+    def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        name = f"number {index}"  # of a table the name is part of the data
         try:
-            if not isinstance(self.source, ImageDataset):  # torchvision decodes by itself
-                image, target = self.source[index]
-                return image.convert("RGB"), target
+            name = self.name(index)
+            image, target = self._open(index)
+        except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to
+            raise unreadable(name, error) from None
+        try:
+            return self.transform(image), torch.as_tensor(-1 if target is None else target)
+        except (ValueError, OSError, MemoryError) as error:
+            raise unreadable(name, error, "prepare") from None
+
+    def name(self, index: int) -> str:
+        """Return the file of an image, or its number where there is none."""
+        if isinstance(self.source, ImageDataset):
+            return self.source.filename(index, absolute=True) or f"number {index}"
+        files = getattr(self.source, "imgs", None)  # of torchvision's data sets of files
+        return str(files[index][0]) if files else f"number {index}"
+
+    def _open(self, index: int) -> tuple[Image.Image, Any]:
+        if isinstance(self.source, ImageDataset):
             # Past timm's own reading, which replaces a broken image by the next one.
             file, target = self.source.reader[index][:2]
-            name = self.source.filename(index, absolute=True) or name
-            with file, Image.open(file) as image:
-                return image.convert("RGB"), target
-        except (OSError, SyntaxError, ValueError, tarfile.TarError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot decode image {name}: {error}", "replace or remove the file") from None
+            return self.decoding.read(file), target
+        image, target = self.source[index]
+        return self.decoding.rgb(image), target
 
 
 class ImageLoader(DataLoader):
     """A loader of ``ImageSamples`` that raises their errors in the main process.
 
+    Attributes:
+        replaced: Images in the place of others that could not be read, since ``take_replaced``.
+
     Args:
         dataset: The samples.
+        max_replaced: How many may be replaced in an epoch, over all processes.
         **kwargs: As ``DataLoader``, without ``collate_fn``.
     """
 
-    def __init__(self, dataset: Dataset, **kwargs: Any) -> None:
+    def __init__(self, dataset: Dataset, max_replaced: int = 0, **kwargs: Any) -> None:
         super().__init__(dataset, collate_fn=_first_error_or_batch, **kwargs)
+        self.max_replaced = max_replaced
+        self.replaced = 0
+        self._named: set[str] = set()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
-            yield batch
+            values, replaced, errors = batch
+            self.replaced += replaced
+            self._name(errors)
+            yield values
+
+    def take_replaced(self) -> int:
+        """Return ``replaced``, and count from 0 again."""
+        count, self.replaced = self.replaced, 0
+        return count
+
+    def _name(self, errors: Sequence[UserError]) -> None:
+        """Say once what is wrong with each of them."""
+        for problem in dict.fromkeys(error.problem for error in errors):
+            if problem not in self._named:
+                self._named.add(problem)
+                print(f"warning: {problem}; another image takes its place", file=sys.stderr, flush=True)
 
 
 def _first_error_or_batch(samples: list[Any]) -> Any:
-    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
+    """Return an error, or the batch, how many of its images replace others, and the errors of those."""
+    for sample in samples:
+        error = sample if isinstance(sample, UserError) else sample[0]
+        if isinstance(error, UserError):
+            return error
+    errors = [error for sample in samples for error in sample[2:]]
+    replaced = sum(len(sample) > 2 for sample in samples)
+    return default_collate([sample[:2] for sample in samples]), replaced, errors
 
 
 class TrainingOrder(Sampler):

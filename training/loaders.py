@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
+from training.decoding import BoundedShape, Decoded, Decoding
 from training.distributed import DistributedContext
 from training.parent_death import initialise_worker
 from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
+_LONGEST = 100.0  # longer over shorter side of an image, in units of that of the model's input
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,15 @@ def training_loader(
         )
     transform = training_transform(augmentation, preprocessing)
     order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
-    return _loader(dataset, transform, order, batches.per_process, data.num_workers, distributed, seed, drop_last=True)
+    return _loader(
+        samples_of(dataset, transform, decoding_of(preprocessing), seed, replaces=data.on_error == "skip"),
+        order,
+        batches.per_process,
+        data.num_workers,
+        distributed,
+        seed,
+        max_replaced=int(data.max_skipped * (len(dataset) // batches.batch_size * batches.batch_size)),
+    )
 
 
 def training_transform(augmentation: AugmentationConfig, preprocessing: Preprocessing) -> Any:
@@ -125,6 +135,7 @@ def evaluation_loader(
     dataset: Any, data: DataConfig, preprocessing: Preprocessing, distributed: DistributedContext
 ) -> DataLoader:
     """Build the loader of this process's share of the images; every image is in exactly one share."""
+    _, height, width = preprocessing.input_size
     transform = create_transform(
         preprocessing.input_size,
         interpolation=preprocessing.interpolation,
@@ -133,12 +144,45 @@ def evaluation_loader(
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
     )
-    if isinstance(dataset, IterableDataset):
-        dataset = IterableShare(dataset, distributed.rank, distributed.world_size)
+    bounded = BoundedShape(_LONGEST * max(height / width, width / height), transform)
     order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
-    return _loader(
-        dataset, transform, order, data.val_batch_size, data.num_workers, distributed, seed=0, drop_last=False
-    )
+    samples = samples_of(dataset, bounded, decoding_of(preprocessing), seed=0)
+    if isinstance(samples, IterableDataset):
+        samples = IterableShare(samples, distributed.rank, distributed.world_size)
+    return _loader(samples, order, data.val_batch_size, data.num_workers, distributed, seed=0)
+
+
+def decoding_of(preprocessing: Preprocessing) -> Decoding:
+    """Return how images become RGB."""
+    return Decoding(preprocessing.exif_orientation, preprocessing.background)
+
+
+def samples_of(dataset: Any, transform: Any, decoding: Decoding, seed: int, *, replaces: bool = False) -> Dataset:
+    """Return the data set with its images decoded and transformed.
+
+    Args:
+        replaces: See ``ImageSamples``; not of iterable data sets.
+    """
+    if isinstance(dataset, IterableDataset):
+        dataset.transform = Decoded(decoding, transform)  # type: ignore[attr-defined]  # timm's has it
+        return dataset
+    return ImageSamples(dataset, transform, seed, decoding, replaces)
+
+
+def count_replaced(loader: DataLoader, before: int) -> int:
+    """Return how many images replaced others in this epoch, given how many had done so before the latest batches.
+
+    Raises:
+        UserError: they are more than data.max_skipped allows.
+    """
+    count = before + (loader.take_replaced() if isinstance(loader, ImageLoader) else 0)
+    if isinstance(loader, ImageLoader) and count > loader.max_replaced:
+        raise UserError(
+            f"{count} images of this epoch could not be read, and {loader.max_replaced} are allowed",
+            "see the warnings above, and restore these files (train.py --check-data lists all of them), or raise it",
+            key="data.max_skipped",
+        )
+    return count
 
 
 def epoch_batches(loader: DataLoader, epoch: int, start: int) -> Iterator[Batch]:
@@ -182,27 +226,27 @@ def default_workers() -> int:
 
 
 def _loader(
-    dataset: Any,
-    transform: Any,
+    samples: Any,
     order: TrainingOrder | EvaluationOrder,
     batch_size: int,
     num_workers: int | None,
     distributed: DistributedContext,
     seed: int,
-    drop_last: bool,
+    *,
+    max_replaced: int = 0,
 ) -> DataLoader:
     num_workers = default_workers() if num_workers is None else num_workers
-    iterable = isinstance(dataset, IterableDataset)
+    iterable = isinstance(samples, IterableDataset)
     if iterable:
-        getattr(dataset, "source", dataset).transform = transform
-        dataset.set_loader_cfg(num_workers=num_workers)
+        samples.set_loader_cfg(num_workers=num_workers)
     return ImageLoader(
-        dataset if iterable else ImageSamples(dataset, transform, seed),
+        samples,
+        max_replaced,
         batch_size=batch_size,
         sampler=None if iterable else order,
         num_workers=num_workers,
         pin_memory=distributed.device.type == "cuda",
-        drop_last=drop_last,
+        drop_last=isinstance(order, TrainingOrder),
         persistent_workers=num_workers > 0,
         worker_init_fn=initialise_worker,
         generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),

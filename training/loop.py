@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from dcls.errors import UserError
 from training.distributed import DistributedContext
-from training.loaders import Batch, epoch_batches
+from training.labels import check_labels
+from training.loaders import Batch, count_replaced, epoch_batches
 from training.objective import Objective
 from training.seeding import seed_generators
 from training.state import EpochProgress, TrainState
@@ -56,10 +57,15 @@ class UpdateSummary:
 
 @dataclass(frozen=True)
 class EpochSummary:
-    """Mean training loss over the epoch and all processes, and the throughput of all processes."""
+    """Mean training loss over the epoch and all processes, and the throughput of all processes.
+
+    Attributes:
+        replaced: Images that took the place of others, which could not be read.
+    """
 
     loss: float
     images_per_second: float
+    replaced: int
 
 
 class Pauses(Protocol):
@@ -88,7 +94,7 @@ def train_epoch(
 
     Raises:
         NonFiniteLossError: the loss is infinite or not a number.
-        UserError: an image cannot be read, a label does not exist, or a process has no images.
+        UserError: an image cannot be read, or too many of them, a label does not exist, or a process has no images.
     """
     if state.progress is None:
         zero = torch.zeros((), dtype=torch.float64, device=objective.precision.device)
@@ -108,6 +114,7 @@ def train_epoch(
         now = time.perf_counter()
         progress.loss += loss
         progress.images += images
+        progress.replaced = count_replaced(loader, progress.replaced)
         progress.seconds, start = progress.seconds + now - start, now
         progress.updates += 1
         if pauses is not None and pauses.is_due():
@@ -117,10 +124,13 @@ def train_epoch(
             start = time.perf_counter()
     if pending is not None:
         on_update(pending())
-    totals = distributed.sum(torch.stack([progress.loss, progress.loss.new_tensor(progress.images)]))
+    counts = progress.loss.new_tensor([progress.images, progress.replaced])
+    totals = distributed.sum(torch.cat([progress.loss[None], counts]))
+    replaced = count_replaced(loader, int(totals[2].item()))
     return EpochSummary(
         loss=totals[0].item() / (num_updates * distributed.world_size),
         images_per_second=totals[1].item() / progress.seconds,
+        replaced=replaced,
     )
 
 
@@ -169,11 +179,7 @@ def _update(
 
 def _prepare(images: Tensor, targets: Tensor, objective: Objective) -> Batch:
     """Check labels while they are on the CPU, bring the batch to the device and mix it."""
-    if targets.min() < 0 or targets.max() >= objective.num_classes:
-        raise UserError(
-            f"labels go from {targets.min()} to {targets.max()}, the model has {objective.num_classes} outputs",
-            key="model.num_classes",
-        )
+    check_labels(targets, objective.num_classes)
     images, targets = objective.precision.images(images), targets.to(objective.precision.device, non_blocking=True)
     return (images, targets) if objective.mixup is None else objective.mixup(images, targets)
 

@@ -1,6 +1,7 @@
 """From the sections ``model`` and ``data`` to a model, and to how its images are prepared."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,11 +48,13 @@ def choose_preprocessing(
         UserError: the model cannot take RGB images of this size.
     """
     configured: dict[str, Any] = {
-        "input_size": config.image_size and (3, config.image_size, config.image_size),
+        "input_size": config.image_size and (3, *_sides(config.image_size)),
         "interpolation": config.resize_interpolation,
         "mean": config.mean and tuple(config.mean),
         "std": config.std and tuple(config.std),
         "crop_pct": config.crop_pct,
+        "exif_orientation": config.exif_orientation,
+        "background": config.background and tuple(config.background),
     }
     preprocessing = replace(
         stored or own_preprocessing(model, use_test_size=use_test_size),
@@ -59,6 +62,14 @@ def choose_preprocessing(
     )
     check_input_size(model, preprocessing.input_size)
     return preprocessing
+
+
+def _sides(image_size: int | list[int]) -> tuple[int, int]:
+    """Return height and width."""
+    if isinstance(image_size, int):
+        return image_size, image_size
+    height, width = image_size
+    return height, width
 
 
 @torch.no_grad()
@@ -88,6 +99,9 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).to("meta").eval()
 
 
-def describe_model(config: ModelConfig, num_classes: int, preprocessing: Preprocessing) -> ModelDescription:
-    """Say what is needed to build the model again and to prepare its images."""
-    return ModelDescription(config.name, num_classes, dict(config.options), preprocessing)
+def describe_model(
+    config: ModelConfig, num_classes: int, preprocessing: Preprocessing, classes: Sequence[str] | None = None
+) -> ModelDescription:
+    """Say what is needed to build the model again, to prepare its images and to name its outputs."""
+    names = tuple(classes) if classes is not None and len(set(classes)) == num_classes else None
+    return ModelDescription(config.name, num_classes, dict(config.options), preprocessing, names)

@@ -25,6 +25,7 @@ class EpochProgress:
         learning_rate: Of the ordinary weights, at the epoch's start.
         loss: Sum over the updates, float64 on the device.
         images: Images seen.
+        replaced: Those of them that took the place of images that could not be read.
         seconds: Time spent in training.
     """
 
@@ -32,6 +33,7 @@ class EpochProgress:
     loss: Tensor
     updates: int = 0
     images: int = 0
+    replaced: int = 0
     seconds: float = 0.0
 
 

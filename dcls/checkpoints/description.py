@@ -28,6 +28,8 @@ class Preprocessing:
         mean, std: Of each channel, of values in [0, 1].
         crop_pct: Side of the centre crop over the resized image's shorter side.
         crop_mode: center, squash or border.
+        exif_orientation: Whether images are turned as their EXIF data says; timm does not.
+        background: Red, green and blue behind transparent pixels, 0 to 255.
     """
 
     input_size: tuple[int, int, int]
@@ -36,6 +38,8 @@ class Preprocessing:
     std: tuple[float, ...]
     crop_pct: float
     crop_mode: str = "center"
+    exif_orientation: bool = False
+    background: tuple[int, int, int] = (255, 255, 255)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
@@ -46,6 +50,7 @@ class Preprocessing:
         """
         try:
             channels, height, width = values["input_size"]
+            red, green, blue = values.get("background", cls.background)
             result = cls(
                 **{
                     **values,
@@ -53,6 +58,7 @@ class Preprocessing:
                     "mean": tuple(map(float, values["mean"])),
                     "std": tuple(map(float, values["std"])),
                     "crop_pct": float(values["crop_pct"]),
+                    "background": (red, green, blue),
                 }
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -69,6 +75,8 @@ class Preprocessing:
             ("std", len(self.std) in (1, channels) and all(0 < value < math.inf for value in self.std)),
             ("crop_pct", 0.1 <= self.crop_pct <= 1.5),
             ("crop_mode", self.crop_mode in _CROP_MODES),
+            ("exif_orientation", isinstance(self.exif_orientation, bool)),
+            ("background", all(type(value) is int and 0 <= value <= 255 for value in self.background)),
         ):
             if not is_right:
                 raise UserError(f"got {reprlib.repr(getattr(self, name))}", key=f"preprocessing.{name}")
@@ -87,12 +95,14 @@ class ModelDescription:
         num_classes: Number of outputs; None for the architecture's own.
         options: Further arguments of its constructor.
         preprocessing: None for the model's own.
+        classes: Names of the outputs, in their order; None where nobody knows them.
     """
 
     name: str
     num_classes: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] | None = None
 
     @classmethod
     def from_dict(cls, values: Any) -> "ModelDescription":
@@ -117,18 +127,27 @@ class ModelDescription:
         for option in values["options"]:
             if option.startswith(_FETCHING):
                 raise UserError(f"{option} would fetch weights from elsewhere", key="options")
-        preprocessing = values.get("preprocessing")
+        preprocessing, classes = values.get("preprocessing"), values.get("classes")
+        if classes is not None and not _are_names(classes, values["num_classes"]):
+            raise UserError(
+                f"expected the names of {values['num_classes']} outputs, got {reprlib.repr(classes)}", key="classes"
+            )
         return cls(
             name=values["name"],
             num_classes=values["num_classes"],
             options=dict(values["options"]),
             preprocessing=Preprocessing.from_dict(preprocessing) if preprocessing else None,
+            classes=None if classes is None else tuple(classes),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON has them; preprocessing that is the model's own is left out."""
-        known = {"name": self.name, "num_classes": self.num_classes, "options": dict(self.options)}
-        return known | ({"preprocessing": self.preprocessing.to_dict()} if self.preprocessing else {})
+        known: dict[str, Any] = {"name": self.name, "num_classes": self.num_classes, "options": dict(self.options)}
+        if self.preprocessing is not None:
+            known["preprocessing"] = self.preprocessing.to_dict()
+        if self.classes is not None:
+            known["classes"] = list(self.classes)
+        return known
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
@@ -140,3 +159,9 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     if isinstance(value, list | tuple):
         return all(is_plain(inner, depth + 1) for inner in value)
     return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _are_names(classes: Any, count: int) -> bool:
+    """Whether these are different names, one for each output."""
+    is_list = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    return is_list and len(set(classes)) == len(classes) == count
