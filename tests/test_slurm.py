@@ -96,36 +96,50 @@ def one_process(tmp_path_factory) -> Path:
     return folder / "one"
 
 
-def test_two_nodes_end_with_the_weights_of_one_process(one_process, tmp_path) -> None:
-    job = submit(tmp_path, *QUICKSTART, f"checkpoint.dir={tmp_path}", "checkpoint.name=two")
-    wait_for_end(job)
-    assert '"processes": 2' in (tmp_path / "two" / "environment.json").read_text()
-    assert_same_weights(tmp_path / "two", one_process)
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory) -> Path:
+    """Folder of the same, trained on two nodes and left alone."""
+    folder = tmp_path_factory.mktemp("two")
+    wait_for_end(submit(folder, *QUICKSTART, f"checkpoint.dir={folder}", "checkpoint.name=two"))
+    return folder / "two"
 
 
-def test_a_requeue_in_the_middle_ends_in_the_same_weights(one_process, tmp_path) -> None:
-    job = submit(tmp_path, *QUICKSTART, f"checkpoint.dir={tmp_path}", "checkpoint.name=requeued")
-    wait((tmp_path / "requeued" / "last.pt").exists, "the first epoch")
+def assert_same_bits(first: Path, second: Path) -> None:
+    a, b = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    assert a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def test_two_nodes_end_with_the_weights_of_one_process(one_process, two_nodes) -> None:
+    assert '"processes": 2' in (two_nodes / "environment.json").read_text()
+    assert_same_weights(two_nodes, one_process)
+
+
+def test_a_requeue_in_the_middle_of_an_epoch_ends_in_the_same_bits(two_nodes, tmp_path) -> None:
+    options = [f"checkpoint.dir={tmp_path}", "checkpoint.name=requeued", "checkpoint.every=10 updates"]
+    job = submit(tmp_path, *QUICKSTART, *options)
+    wait((tmp_path / "requeued" / "last.pt").exists, "the tenth update")
     call("scontrol", "requeue", job)
     wait_for_end(job)
     assert facts(job)["Restarts"] == "1"
-    assert "continuing with epoch 1" in (tmp_path / f"job-{job}.log").read_text()
-    assert_same_weights(tmp_path / "requeued", one_process)
+    assert re.search(r"continuing with epoch \d+, after \d+ of its updates", (tmp_path / f"job-{job}.log").read_text())
+    assert_same_bits(tmp_path / "requeued", two_nodes)
 
 
-def test_a_time_limit_that_strikes_ends_in_a_finished_run(tmp_path) -> None:
+def test_a_time_limit_in_the_middle_of_an_epoch_ends_in_the_same_bits(tmp_path) -> None:
     epochs = 18  # more than fit in two minutes, at the end of which SLURM may signal a minute early
+    run = [*QUICKSTART, f"checkpoint.dir={tmp_path}", f"schedule.epochs={epochs - 1}", "data.image_size=32"]
     job = submit(
-        tmp_path, *QUICKSTART, f"checkpoint.dir={tmp_path}", "checkpoint.name=limited", f"schedule.epochs={epochs - 1}",
-        "data.image_size=32", time="2", signal="B:USR1@20",
+        tmp_path, *run, "checkpoint.name=limited", "checkpoint.every=null", time="2", signal="B:USR1@20"
     )  # fmt: skip
     wait_for_end(job)
     assert int(facts(job)["Restarts"]) >= 1
     log = (tmp_path / f"job-{job}.log").read_text()
-    assert "time is nearly up: back into the queue" in log and "continuing with epoch" in log
+    assert "time is nearly up: back into the queue" in log and "stopped by SIGTERM after update" in log
+    assert re.search(r"continuing with epoch \d+", log)
     lines = (tmp_path / "limited" / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [str(epoch) for epoch in range(epochs)]
-    assert (tmp_path / "limited" / "model.safetensors").exists()
+    wait_for_end(submit(tmp_path, *run, "checkpoint.name=alone"))
+    assert_same_bits(tmp_path / "limited", tmp_path / "alone")
 
 
 @pytest.fixture
