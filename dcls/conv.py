@@ -39,7 +39,7 @@ class DclsNd(PositionOwner):
     _plain: Callable[..., nn.Module]
     weight: nn.Parameter
     bias: nn.Parameter | None
-    built_kernel: tuple[Tensor, object] | None = None
+    _built_kernel: tuple[Tensor, object, tuple[int, int]] | None = None
     """Set while a parent has built this layer's kernel for it, see ``dcls.register_joint_construction``."""
 
     def __init__(
@@ -77,7 +77,7 @@ class DclsNd(PositionOwner):
         positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
         self._cache = KernelCache()
         has_sigma = get_interpolation(interpolation).has_sigma
-        self.register_positions(
+        self._register_positions(
             nn.Parameter(positions), nn.Parameter(torch.empty_like(positions)) if has_sigma else None
         )
         self.reset_parameters()
@@ -93,9 +93,9 @@ class DclsNd(PositionOwner):
 
     def kernel(self) -> Tensor:
         """Return the dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
-        return self._construct(*self.current_positions())
+        return self._construct(*self._current_positions())
 
-    def current_positions(self) -> tuple[Tensor, Tensor | None]:
+    def _current_positions(self) -> tuple[Tensor, Tensor | None]:
         """Return positions and sigma to compute with, (ndim, O, I, N) each; a shared set is called for them."""
         shared: SharedPositions | None = self._shared()
         return (self.positions, self.sigma) if shared is None else shared()
@@ -162,8 +162,8 @@ class DclsNd(PositionOwner):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         shared = self._borrowed()
-        if shared is not None:
-            shared.save_once(destination, f"{prefix}shared.", keep_vars)
+        if shared is not None and not shared._is_in(destination):
+            shared._save_to_state_dict(destination, f"{prefix}shared.", keep_vars)
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str], *lists: Any
@@ -172,22 +172,22 @@ class DclsNd(PositionOwner):
         if shared is not None:
             its_own = {key: value for key, value in state_dict.items() if key.startswith(inner)}
             state_dict = {key: value for key, value in state_dict.items() if key not in its_own}
-            if its_own or not shared.was_loaded_by(missing_keys):
+            if its_own or not shared._was_loaded_by(missing_keys):
                 shared._load_from_state_dict(its_own, inner, local_metadata, strict, missing_keys, *lists)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *lists)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "built_kernel"}
+        return {name: value for name, value in self.__dict__.items() if name != "_built_kernel"}
 
-    def set_built_kernel(self, kernel: Tensor | None) -> None:
+    def _set_built_kernel(self, kernel: Tensor | None) -> None:
         """Take a kernel for the coming forward pass, or None to build it here.
 
         It is used only where autograd saves tensors as it did when the kernel was built. A block whose activations are
         recomputed saves them in another way, and must build its kernel again, too.
         """
-        self.built_kernel = None if kernel is None else (kernel, saving_context())
+        self._built_kernel = None if kernel is None else (kernel, saving_context(), self._versions())
 
-    def use_positions_of(self, shared: SharedPositions, *, owns: bool) -> None:
+    def _use_positions_of(self, shared: SharedPositions, *, owns: bool) -> None:
         """Give up positions and sigma for those of a shared set, see ``dcls.share_positions``.
 
         Args:
@@ -204,6 +204,20 @@ class DclsNd(PositionOwner):
 
     def _borrowed(self) -> SharedPositions | None:
         return self.__dict__.get("shared")
+
+    def _versions(self) -> tuple[int, int]:
+        """Count the changes of the weight and of the positions; torch.compile cannot see them."""
+        if torch.compiler.is_compiling() or self.weight.is_inference() or self.positions.is_inference():
+            return 0, 0
+        return self.weight._version, self.positions._version
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("positions", "sigma") and "_modules" in self.__dict__:
+            shared = self._shared()
+            if shared is not None:  # for all layers of the set
+                setattr(shared, name, value)
+                return
+        super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("positions", "sigma"):
@@ -229,14 +243,14 @@ class DclsNd(PositionOwner):
 
     def _kernel_of_pass(self) -> Tensor:
         """Return the kernel that a parent has built, that of an earlier batch, or a new one."""
-        if self.built_kernel is not None:
-            kernel, context = self.built_kernel
-            if context is saving_context():
+        if self._built_kernel is not None:
+            kernel, context, versions = self._built_kernel
+            if context is saving_context() and versions == self._versions():
                 return kernel
         if not may_cache_kernels(self):
             self._cache.clear()
             return self.kernel()
-        positions, sigma = self.current_positions()
+        positions, sigma = self._current_positions()
         sources = [self.weight, positions] + ([] if sigma is None else [sigma])
         return self._cache.get(sources, self.kernel)
 

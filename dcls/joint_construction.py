@@ -17,12 +17,14 @@ from dcls.kernel_cache import may_cache_kernels
 class JointConstruction:
     """A handle of ``register_joint_construction``."""
 
+    parent: nn.Module
     hooks: tuple[RemovableHandle, ...]
 
     def remove(self) -> None:
         """Let every layer build its own kernel again."""
         for hook in self.hooks:
             hook.remove()
+        _release_kernels(self.parent)
 
 
 def register_joint_construction(parent: nn.Module) -> JointConstruction:
@@ -45,10 +47,11 @@ def register_joint_construction(parent: nn.Module) -> JointConstruction:
         A handle whose ``remove()`` undoes it.
     """
     return JointConstruction(
+        parent,
         (
             parent.register_forward_pre_hook(_build_kernels),
             parent.register_forward_hook(_release_kernels, always_call=True),
-        )
+        ),
     )
 
 
@@ -59,6 +62,7 @@ def remove_joint_construction(model: nn.Module) -> None:
             for key in [key for key, hook in hooks.items() if hook is ours]:
                 del hooks[key]
                 module._forward_hooks_always_called.pop(key, None)
+    _release_kernels(model)
 
 
 def _build_kernels(parent: nn.Module, _: Any) -> None:
@@ -67,17 +71,17 @@ def _build_kernels(parent: nn.Module, _: Any) -> None:
         return
     for layers in _layers_of_each_set(parent):
         first = layers[0]
-        positions, sigma = first.current_positions()
+        positions, sigma = first._current_positions()
         weights = torch.stack([layer.weight for layer in layers])
         kernels = construct_kernel(weights, positions, sigma, first.dilated_kernel_size, first.interpolation)
         for layer, kernel in zip(layers, kernels.unbind(), strict=True):
-            layer.set_built_kernel(kernel)
+            layer._set_built_kernel(kernel)
 
 
 def _release_kernels(parent: nn.Module, *_: Any) -> None:
     for module in parent.modules():
         if isinstance(module, DclsNd):
-            module.set_built_kernel(None)
+            module._set_built_kernel(None)
 
 
 def _layers_of_each_set(parent: nn.Module) -> list[list[DclsNd]]:

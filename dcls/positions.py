@@ -1,6 +1,5 @@
 """Learned positions and spreads: of one layer, or shared by several."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ class PositionOwner(nn.Module):
         self.dilated_kernel_size = tuple(dilated_kernel_size)
         self.interpolation = interpolation
 
-    def register_positions(self, positions: nn.Parameter, sigma: nn.Parameter | None) -> None:
+    def _register_positions(self, positions: nn.Parameter, sigma: nn.Parameter | None) -> None:
         """Own this set: (ndim, O, I, N) each, sigma None where the interpolation has no spread."""
         self.register_parameter("positions", positions)
         self.register_parameter("sigma", sigma)
@@ -78,12 +77,14 @@ class SharedPositions(PositionOwner):
 
     def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str) -> None:
         super().__init__(dilated_kernel_size, interpolation)
-        self._saved_to: Callable[[], object] = _nowhere
         self._loaded_by: list[str] | None = None
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
         """Return positions and sigma, (ndim, O, I, N) each."""
-        return self.positions, self.sigma
+        if not (self._forward_hooks or self._forward_pre_hooks):
+            return self.positions, self.sigma
+        # A tool that gathers parameters for the call, such as FSDP, frees them after it.
+        return self.positions.clone(), None if self.sigma is None else self.sigma.clone()
 
     def reset_parameters(self) -> None:
         """Draw the set again."""
@@ -93,23 +94,14 @@ class SharedPositions(PositionOwner):
         """Return the shape of the positions and the interpolation, for ``repr``."""
         return f"{tuple(self.positions.shape)}, interpolation={self.interpolation!r}"
 
-    def save_once(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        """Write the set into a state dict unless a layer before this one has."""
-        if self._saved_to() is not destination:
-            self._save_to_state_dict(destination, prefix, keep_vars)
+    def _is_in(self, destination: dict[str, Any]) -> bool:
+        """Return whether a state dict holds the set already."""
+        saved = (value for key, value in destination.items() if key.endswith("shared.positions"))
+        return any(_memory(value) == _memory(self.positions) for value in saved)
 
-    def was_loaded_by(self, load: list[str]) -> bool:
+    def _was_loaded_by(self, load: list[str]) -> bool:
         """Return whether this ``load_state_dict``, known by its list of missing keys, has come by already."""
         return self._loaded_by is load
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        if self._saved_to() is destination:
-            return
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        try:
-            self._saved_to = weakref.ref(destination)
-        except TypeError:  # a plain dict of the caller's
-            self._saved_to = _nowhere
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
         missing_keys = arguments[2]
@@ -117,11 +109,13 @@ class SharedPositions(PositionOwner):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_saved_to": _nowhere, "_loaded_by": None}
+        return {**self.__dict__, "_loaded_by": None}
 
 
-def _nowhere() -> None:
-    return None
+def _memory(tensor: Tensor) -> tuple[int, int]:
+    """Identify what a tensor is stored in: ``detach()`` has it in common, also on the meta device."""
+    local: Tensor = getattr(tensor, "_local_tensor", tensor)  # of a sharded tensor
+    return local.untyped_storage()._cdata, int(local.storage_offset())
 
 
 def share_positions(layers: Sequence[Any]) -> SharedPositions:
@@ -151,9 +145,9 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     _check_layers(layers)
     first = layers[0]
     shared = SharedPositions(first.dilated_kernel_size, first.interpolation)
-    shared.register_positions(first.positions, first.sigma)
+    shared._register_positions(first.positions, first.sigma)
     for layer in layers:
-        layer.use_positions_of(shared, owns=layer is first)
+        layer._use_positions_of(shared, owns=layer is first)
     return shared
 
 
@@ -164,7 +158,7 @@ def _check_layers(layers: Any) -> None:
     if not layers:
         raise ValueError("share_positions needs at least one layer")
     for index, layer in enumerate(layers):
-        if not hasattr(layer, "use_positions_of"):
+        if not hasattr(layer, "_use_positions_of"):
             raise ValueError(f"layers[{index}] is no DCLS layer but {_kind(layer)}")
         if any(layer is other for other in layers[:index]):
             raise ValueError(f"layers[{index}] is there twice")

@@ -80,7 +80,7 @@ def test_nothing_is_left_behind_even_by_a_failure() -> None:
     stage(torch.randn(1, 6, 8, 8))
     with pytest.raises(ValueError):
         stage(torch.randn(1, 5, 8, 8))
-    assert all(conv.built_kernel is None for conv in stage.convs)
+    assert all(conv._built_kernel is None for conv in stage.convs)
 
 
 def test_nothing_stale_after_an_interruption() -> None:

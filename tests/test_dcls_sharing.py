@@ -132,7 +132,10 @@ def test_a_state_dict_holds_the_set_once_and_again_every_time(blocks) -> None:
         assert position_keys(blocks) == ["0.shared.positions"]
     plain = {}
     blocks.state_dict(destination=plain)
-    assert next(key for key in plain if key.endswith("positions")) == "0.shared.positions"
+    assert [key for key in plain if key.endswith("positions")] == ["0.shared.positions"]
+    with torch.device("meta"):
+        empty = converted(nn.Sequential(*(depthwise(4) for _ in range(4))))
+    assert position_keys(empty) == ["0.shared.positions"]
 
 
 def test_a_file_with_an_alias_too_much_loads(blocks) -> None:
@@ -235,3 +238,94 @@ def test_joint_construction_is_removed_by_its_handles() -> None:
 def test_what_cannot_share_is_named(layers, problem) -> None:
     with pytest.raises(ValueError, match=problem):
         dcls.share_positions(layers)
+
+
+def owner_last() -> nn.Module:
+    blocks = nn.Sequential(*(dcls.Dcls2d(4, 4, 3, 9, groups=4, padding="same") for _ in range(3)))
+    dcls.share_positions([blocks[2], blocks[0], blocks[1]])
+    return blocks
+
+
+def under_two_names() -> nn.Module:
+    model = nn.Module()
+    model.body = converted(nn.Sequential(depthwise(4), depthwise(4)))
+    model.alias = model.body
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        owner_last,
+        under_two_names,
+        lambda: nn.Sequential(*reversed(converted(nn.Sequential(*(depthwise(4) for _ in range(3)))))),
+        lambda: nn.Sequential(*list(converted(nn.Sequential(*(depthwise(4) for _ in range(3)))))[1:]),
+    ],
+    ids=["owner last", "two names", "reversed", "without the owner"],
+)
+@pytest.mark.parametrize("assign", [False, True])
+def test_every_state_dict_fits_the_model_that_it_is_from(build, assign) -> None:
+    model, other = build(), build()
+    other.load_state_dict({key: value.clone() for key, value in model.state_dict().items()}, assign=assign)
+    for (name, ours), (_, theirs) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(ours, theirs), name
+    layers = [module for module in other.modules() if isinstance(module, dcls.Dcls2d)]
+    assert all(layer.positions is layers[0].positions for layer in layers)
+
+
+def test_new_positions_are_those_of_all_layers(blocks) -> None:
+    new = nn.Parameter(torch.zeros_like(blocks[0].positions))
+    for layer in (blocks[0], blocks[2]):
+        layer.positions = new
+        assert all(block.positions is new for block in blocks)
+    with pytest.raises(TypeError, match="cannot assign"):
+        blocks[1].sigma = torch.ones_like(blocks[1].sigma)
+
+
+def test_a_pass_that_was_interrupted_leaves_no_kernel_behind(blocks) -> None:
+    parent = nn.Sequential(blocks)
+    handle = dcls.register_joint_construction(parent)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    x = torch.randn(1, 4, 9, 9)
+    hook = blocks[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        parent(x)
+    hook.remove()
+    for change in (lambda: blocks[2].weight.mul_(2), lambda: blocks[2].positions.add_(1), handle.remove):
+        with torch.no_grad():
+            change()
+        torch.testing.assert_close(
+            blocks[2](x), torch.nn.functional.conv2d(x, blocks[2].kernel(), blocks[2].bias, padding=4, groups=4)
+        )
+
+
+def test_sharded_models_compute_the_same(tmp_path) -> None:
+    """FSDP of one process: the set first, then the blocks, then the whole."""
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+
+    model = converted(nn.Sequential(*(nn.Sequential(depthwise(4)) for _ in range(3))))
+    x = torch.randn(2, 4, 9, 9)
+    expected = model(x)
+    expected.square().mean().backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        fully_shard(model[0][0].shared)
+        for block in model:
+            fully_shard(block)
+        fully_shard(model)
+        for _ in range(2):
+            outputs = model(x)
+            torch.testing.assert_close(outputs, expected)
+        outputs.square().mean().backward()
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            torch.testing.assert_close(parameter.grad.full_tensor(), gradient)
+        with torch.no_grad():
+            torch.testing.assert_close(model.eval()(x), expected)
+    finally:
+        dist.destroy_process_group()

@@ -41,7 +41,8 @@ def check_fit(model: nn.Module, weights: dict[str, Tensor], origin: str | Path) 
     ]
     if problems:
         raise UserError(f"{origin} does not fit {type(model).__name__}: {'; '.join(problems)}")
-    learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    # The first has aliases, the second what layers of a part of a model share with layers outside of it.
+    learned = {name for kind in (False, True) for name, _ in model.named_parameters(remove_duplicate=kind)}
     for name, tensor in expected.items():
         if weights[name].is_floating_point() != tensor.is_floating_point():
             kinds = f"{str(weights[name].dtype).removeprefix('torch.')} where the model has"
