@@ -41,6 +41,7 @@ from training.saving import CheckpointSaver
 from training.seeding import seed_generators
 from training.state import TrainState, make_state
 from training.stop_signals import StopRequest, StopSignals
+from training.trial import try_out
 
 
 @dataclass
@@ -117,10 +118,11 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext, signa
     if config.logging.wandb != "off":
         require_package("wandb", "wandb", "logging.wandb")
     choose_algorithms(training)
+    try_out(config, distributed.device)
     seed_generators(training.seed)
     batches = plan_batches(training.batch_size, training.micro_batch_size, distributed.world_size)
     splits = open_splits(config, batches.per_process, distributed)
-    model = make_model(config.model, splits.num_classes)
+    model = make_model(config.model, splits.num_classes, print if distributed.is_main else lambda note: None)
     preprocessing = choose_preprocessing(config.data, model)
     train_loader = training_loader(
         splits.train, config.data, config.augmentation, preprocessing, batches, distributed, training.seed

@@ -2,15 +2,21 @@
 
 import difflib
 import re
-from functools import partial
+import traceback
+from functools import lru_cache, partial
 from typing import Any
 
 import timm
+from timm.models import load_model_config_from_hf, parse_model_name
+from timm.models._hub import load_model_config_from_path
 from torch import nn
 
 from dcls.errors import UserError
 
 _error = partial(UserError, on_every_rank=True)
+_MAX_NUMBER = 10**7
+_KEYS = ("num_classes", "drop_rate", "drop_path_rate")
+"""Options that have a key of their own in the configuration."""
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -18,8 +24,11 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     Raises:
         UserError: no such architecture, an option it does not take or refuses, or no pretrained weights. Its key is
-            that of the configuration: model.name, model.pretrained or model.options.
+            that of the configuration: model.name, model.pretrained, model.drop_path_rate or model.options.
     """
+    for key, value in options.items():
+        if any(abs(number) > _MAX_NUMBER for number in _numbers(value)):
+            raise _error(f"{name} cannot be built: {value!r:.80} is too large", key=_key_of(key))
     if not timm.is_model(name) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(near)}?" if near else None
@@ -29,17 +38,64 @@ def create_model(name: str, **options: Any) -> nn.Module:
         raise _error(problem, "give a checkpoint instead", key="model.pretrained")
     try:
         return timm.create_model(name, **options)
+    except UserError as error:
+        raise error.replace(on_every_rank=True, key=error.key or "model.options") from error.__cause__
+    except NotImplementedError as error:
+        raise _error(f"{name} cannot be built: {error}", key="model.options") from error
     except (OSError, RuntimeError) as error:  # no connection, no disk space, weights that do not fit
         if timm.is_model(name):
             if not options.get("pretrained"):
-                raise
+                raise _error(f"{name} cannot be built: {reason_of(error)}", key="model.options") from error
             raise _error(f"cannot load the weights of {name}: {error}", key="model.pretrained") from error
         raise _error(f"cannot read {name}: {error}", key="model.name") from error
-    except (TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
+    except (TypeError, ValueError, AssertionError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
         if options.get("pretrained") and isinstance(error, ValueError):
             raise _error(str(error), key="model.pretrained") from error
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown:
-            raise _error(f"{name} takes no such option", key=f"model.options.{unknown.group(1)}") from error
-        reason = f"{type(error).__name__} {error}" if isinstance(error, LookupError) else error
-        raise _error(f"{name} cannot be built: {reason}", key="model.options") from error
+            if unknown.group(1) == "drop_path_rate":
+                raise _error(
+                    f"{name} has no stochastic depth", "set it to null", key=_key_of("drop_path_rate")
+                ) from error
+            raise _error(f"{name} takes no such option", key=_key_of(unknown.group(1))) from error
+        raise _error(f"{name} cannot be built: {reason_of(error)}", key="model.options") from error
+
+
+@lru_cache
+def resolve(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the architecture and the constructor's options that a name means: hf-hub:... and local-dir:... have some.
+
+    Raises:
+        UserError: nothing is there.
+    """
+    source, place = parse_model_name(name)
+    if source is None:
+        return name, {}
+    load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
+    try:
+        _, architecture, options = load(place)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        raise _error(f"cannot read {name}: {reason_of(error)}", key="model.name") from error
+    return architecture, dict(options or {})
+
+
+def _key_of(option: str) -> str:
+    return f"model.{option}" if option in _KEYS else f"model.options.{option}"
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return all numbers in an option."""
+    if isinstance(value, dict):
+        return [number for inner in value.values() for number in _numbers(inner)]
+    if isinstance(value, list | tuple):
+        return [number for inner in value for number in _numbers(inner)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error, with its kind where it needs that, or what was asserted."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    if not line and isinstance(error, AssertionError):
+        return traceback.extract_tb(error.__traceback__)[-1].line or "AssertionError"
+    is_clear = line and not isinstance(error, LookupError | ArithmeticError)
+    return line if is_clear else f"{type(error).__name__} {line}".strip()

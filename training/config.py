@@ -214,7 +214,7 @@ class AugmentationConfig(Section):
                 raise UserError(problem, key=f"augmentation.{key}")
         if self.auto_augment is not None and not _is_policy(self.auto_augment):
             raise UserError(
-                f"{self.auto_augment!r:.80} is no policy of timm",
+                f"timm does not understand {self.auto_augment!r:.80}",
                 "write rand-m9-mstd0.5-inc1, augmix-m3-w3, original, v0, 3a or null",
                 key="augmentation.auto_augment",
             )
@@ -262,7 +262,7 @@ class OptimizerConfig(Section):
 
     name: str = "adamw"
     """timm's name of the optimizer: adamw, lamb, sgd, ..."""
-    lr: Annotated[float, Field(gt=0, le=1e4)] = 4e-3
+    lr: Annotated[float, Field(gt=0)] = 4e-3
     """Peak learning rate, for the global batch as configured; it is not rescaled."""
     weight_decay: NonNegative = 0.05
     """Weight decay; biases, other 1-D parameters, positions and spreads have none."""

@@ -1,7 +1,7 @@
 """From the sections ``model`` and ``data`` to a model, and to how its images are prepared."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +9,20 @@ import torch
 from torch import nn
 
 from dcls.checkpoints.description import ModelDescription, Preprocessing
-from dcls.checkpoints.reading import read_weights
 from dcls.errors import UserError
-from models.building import create_model
-from models.loading import load_weights, own_preprocessing
+from models.building import create_model, resolve
+from models.loading import load_initial_weights, own_preprocessing
 from training.config import DataConfig, ModelConfig
 
 
-def make_model(config: ModelConfig, num_classes: int) -> nn.Module:
+def make_model(config: ModelConfig, num_classes: int, say: Callable[[str], object] = print) -> nn.Module:
     """Build the model to train, with its initial weights.
 
+    Args:
+        say: Called with what is worth knowing of the weights.
+
     Raises:
-        UserError: see ``models.building.create_model`` and ``models.loading.load_weights``.
+        UserError: see ``models.building.create_model`` and ``models.loading.load_initial_weights``.
     """
     model = create_model(
         config.name,
@@ -31,7 +33,12 @@ def make_model(config: ModelConfig, num_classes: int) -> nn.Module:
         **config.options,
     )
     if config.initial_checkpoint:
-        load_weights(model, read_weights(config.initial_checkpoint), config.initial_checkpoint)
+        try:
+            notes = load_initial_weights(model, config.initial_checkpoint)
+        except UserError as error:
+            raise error.replace(key="model.initial_checkpoint", on_every_rank=True) from None
+        for note in notes:
+            say(f"model.initial_checkpoint: {note}")
     return model
 
 
@@ -104,4 +111,6 @@ def describe_model(
 ) -> ModelDescription:
     """Say what is needed to build the model again, to prepare its images and to name its outputs."""
     names = tuple(classes) if classes is not None and len(set(classes)) == num_classes else None
-    return ModelDescription(config.name, num_classes, dict(config.options), preprocessing, names)
+    architecture, options = resolve(config.name)
+    own = {key: value for key, value in options.items() if key not in ModelConfig.model_fields}
+    return ModelDescription(architecture, num_classes, {**own, **config.options}, preprocessing, names)
