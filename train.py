@@ -30,6 +30,7 @@ from training.flops import describe_size
 from training.labels import check_same_classes
 from training.loaders import evaluation_loader, plan_batches, training_loader
 from training.loop import NonFiniteLossError, train_epoch
+from training.memory import batch_that_fits
 from training.metrics import MetricsLogger, counted_weights
 from training.model import choose_preprocessing, describe_model, make_model
 from training.objective import Objective, make_objective
@@ -213,7 +214,9 @@ def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> N
     state = run.state
     metrics.begin_epoch(state)
     try:
-        summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update, pauses)
+        size = run.train_loader.batch_size or 1
+        with batch_that_fits("training.micro_batch_size", size, "set training.gradient_checkpointing=true"):
+            summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update, pauses)
         assert state.progress is not None
         row = {
             "epoch": state.epoch,
@@ -256,7 +259,8 @@ def validation_scores(run: TrainingRun) -> dict[str, float]:
             continue
         if run.distributed.world_size > 1:
             distribute_bn(model, run.distributed.world_size, reduce=True)  # or each process would evaluate another one
-        scores = evaluate(model, run.val_loader, run.distributed, run.objective.precision, on_batch=stop_if_asked)
+        with batch_that_fits("data.val_batch_size", run.config.data.val_batch_size, "take a smaller data.image_size"):
+            scores = evaluate(model, run.val_loader, run.distributed, run.objective.precision, on_batch=stop_if_asked)
         if not math.isfinite(scores.loss):
             raise NonFiniteLossError(f"the validation loss is {scores.loss} after epoch {run.state.epoch}")
         result |= {f"{prefix}_{key}": getattr(scores, key) for key in ("top1", "top5", "loss")}

@@ -7,6 +7,7 @@ of each. Several come out as one table.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from training.data import class_names, is_image_folder, open_dataset, say_what_i
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
 from training.loaders import evaluation_loader
+from training.memory import batch_that_fits
 from training.model import choose_preprocessing
 from training.precision import Precision
 
@@ -87,8 +89,8 @@ def keys_as_flags() -> Iterator[None]:
 
 def flag_of(key: str | None) -> str | None:
     """Return the flag for a configuration key; anything else stays as it is."""
-    if key is not None and key.startswith("model.options."):
-        return f"--option {key.removeprefix('model.options.')}"
+    if key is not None and key not in FLAGS and key.startswith("model."):
+        return f"--option {key.removeprefix('model.').removeprefix('options.')}"
     return FLAGS.get(key, key) if key else None
 
 
@@ -271,7 +273,11 @@ def evaluate_all(
             failures.append(reason if str(spec) in reason else f"{spec}: {reason}")
             continue
         assert loaded is not None
-        results.append(score(loaded, images, options, distributed))
+        metrics = score(loaded, images, options, distributed)
+        if not math.isfinite(metrics["loss"]):
+            failures.append(f"{spec}: its loss is {metrics['loss']}, because of its weights or of --precision")
+            continue
+        results.append(metrics)
         if distributed.is_main:
             for path in options.results:
                 write_results(path, results)
@@ -304,7 +310,10 @@ def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, dist
     model = loaded.model.to(device=distributed.device, memory_format=precision.memory_format)
     loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, distributed)
     show_progress = distributed.is_main and sys.stderr.isatty()
-    scores = evaluate(model, loader, distributed, precision, outputs=loaded.class_indices, show_progress=show_progress)
+    with batch_that_fits("data.val_batch_size", images.data.val_batch_size, "take a smaller --image-size"):
+        scores = evaluate(
+            model, loader, distributed, precision, outputs=loaded.class_indices, show_progress=show_progress
+        )
     return {
         "model": loaded.name,
         "weights": loaded.weights,

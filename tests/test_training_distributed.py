@@ -1,8 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
+from processes import run_script
 
 from dcls.errors import UserError
-from training.distributed import DistributedContext
+from training.distributed import DistributedContext, init_distributed
 
 
 def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
@@ -13,3 +16,38 @@ def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:
     distributed = WithOneAtTheStart(rank=0, world_size=2, device=torch.device("cpu"))
     with pytest.raises(UserError, match="not all processes found the same checkpoint in output/run"):
         distributed.check_equal(12, "output/run")
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "xla", "cpu:9x", "cuda:77", "", "hpu"])
+def test_a_device_that_is_not_there_is_one_line(device) -> None:
+    with pytest.raises(UserError, match="^training.device: ") as error:
+        init_distributed(device)
+    assert "\n" not in str(error.value)
+
+
+def test_slurm_tasks_without_torchrun_all_say_so_and_leave_nothing(tiny_config, tmp_path) -> None:
+    config = tiny_config()
+    for task in ("0", "1"):
+        result = run_script("train.py", "--config", config, SLURM_NTASKS="2", SLURM_PROCID=task)
+        assert result.returncode == 1 and not (tmp_path / "output").exists()
+        assert result.stderr.startswith(f"error: SLURM has started 2 tasks here (this is task {task})")
+        assert "submit scripts/train.sbatch, or start one task a node and torchrun in it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "environment, is_refused",
+    [
+        (dict(SLURM_NTASKS="2"), True),
+        (dict(SLURM_PROCID="1"), True),
+        (dict(SLURM_NTASKS="1", SLURM_PROCID="0"), False),
+        (dict(SLURM_NTASKS="2", SLURM_PROCID="1", RANK="0", WORLD_SIZE="1"), False),
+    ],
+    ids=str,
+)
+def test_lone_tasks_are_told_from_torchruns(monkeypatch, environment, is_refused) -> None:
+    for name in ("SLURM_NTASKS", "SLURM_PROCID", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="SLURM has started") if is_refused else nullcontext():
+        assert init_distributed("cpu").world_size == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -124,3 +125,29 @@ def test_known_weights_on_real_images_give_the_known_accuracy(imagenet_sample, m
     )  # fmt: skip
     figures = last_json(result.stdout)
     assert (figures["top1"], figures["top5"], figures["num_images"]) == (pytest.approx(83.8), pytest.approx(96.4), 1000)
+
+
+def test_weights_that_are_no_numbers_end_with_an_error_and_no_scores(image_folder, tmp_path, capsys) -> None:
+    model = timm.create_model("resnet10t", num_classes=3)
+    arguments = [
+        "--model",
+        "resnet10t",
+        "--option",
+        "num_classes=3",
+        "--data-dir",
+        str(image_folder),
+        "--device",
+        "cpu",
+    ]
+    arguments += ["--workers", "0", "--checkpoint", str(tmp_path / "a.pth")]
+    for value, message in (
+        (math.nan, "a.pth holds weights that are infinite or not numbers"),
+        (3e38, "a.pth: its loss is"),
+    ):
+        state = model.state_dict()
+        state["fc.weight"].fill_(value)
+        torch.save(state, tmp_path / "a.pth")
+        with pytest.raises(SystemExit) as stop:
+            validate.main(arguments)
+        printed = capsys.readouterr()
+        assert stop.value.code == 1 and message in printed.err and printed.out == ""

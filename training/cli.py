@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import time
@@ -10,10 +11,15 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from dcls.errors import UserError
+from training.memory import is_out_of_memory
 from training.stop_signals import StopRequest
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAIN_PROCESS_SECONDS = 30.0
+_OUT_OF_MEMORY = (
+    "memory is full; lower training.micro_batch_size and data.val_batch_size (validate.py: --batch-size), or take a "
+    "smaller model"
+)
 
 
 @contextmanager
@@ -37,12 +43,26 @@ def cli_errors(after_interruption: str = "") -> Iterator[None]:
         if error.filename is None:
             raise
         _stop(f"error: {error.filename}: {error.strerror}", 1)
+    except (RuntimeError, MemoryError) as error:
+        killed = re.search(
+            r"DataLoader worker \(.*?\) (is killed by signal: \w+( \w+)?|exited unexpectedly)", str(error)
+        )
+        if killed is None and not is_out_of_memory(error):
+            raise
+        _stop(f"error: {_of_a_loader(killed[1]) if killed else _OUT_OF_MEMORY}{after_interruption}", 1)
     except StopRequest as request:
         # The other processes say the same: the first one alone prints it.
         message = f"{request}{after_interruption}" if os.environ.get("RANK", "0") == "0" else None
         _stop(message, 128 + request.signal_number)
     except KeyboardInterrupt:
         _stop(f"interrupted{after_interruption}", 128 + signal.SIGINT)
+
+
+def _of_a_loader(end: str) -> str:
+    return (
+        f"a loader process {end}, as happens when memory is full; lower data.num_workers (validate.py: --workers), or "
+        "ask for more memory"
+    )
 
 
 def _stop(message: str | None, status: int) -> NoReturn:

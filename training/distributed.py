@@ -112,7 +112,8 @@ def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -
     Raises:
         UserError: the device is not there.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    _refuse_lone_tasks()
+    kind = device if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"{device!r} is not available on this machine", "use cpu", key="training.device", on_every_rank=True
@@ -126,16 +127,43 @@ def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -
     if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun cannot end its processes, which would train on
         signal_when_parent_dies(signal.SIGTERM)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if chosen.type == "cuda" and world_size > 1:
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    _check_device(chosen)
     if world_size == 1:
         return DistributedContext(rank=0, world_size=1, device=chosen)
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
     # Others may wait long for the first process, which downloads data or lists a large folder.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(hours=1))
     control: Any = dist.new_group(backend="gloo") if chosen.type == "cuda" else None
     watchdog = Watchdog(dist.get_rank(), world_size, 60 * timeout_minutes)
     return DistributedContext(dist.get_rank(), world_size, chosen, control, watchdog)
+
+
+def _check_device(device: torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # whatever a backend raises that is not there, or has no such device
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{str(device)!r} cannot be used: {reason}", "use cuda or cpu", key="training.device") from None
+
+
+def _refuse_lone_tasks() -> None:
+    """Refuse SLURM's tasks that do not know of each other: each would train a run of its own, in one folder.
+
+    Raises:
+        UserError: this is one of several tasks, and torchrun did not start it.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return
+    tasks, task = (os.environ.get(f"SLURM_{name}", "") for name in ("NTASKS", "PROCID"))
+    if (tasks.isdecimal() and int(tasks) > 1) or (task.isdecimal() and int(task) > 0):
+        raise UserError(
+            f"SLURM has started {tasks or 'several'} tasks here (this is task {task or 0}), which would be as many "
+            "runs of one process each",
+            "submit scripts/train.sbatch, or start one task a node and torchrun in it",
+        )
 
 
 class Ballot:
