@@ -32,7 +32,7 @@ def test_help_documents_every_key() -> None:
         "data.val_split=train", "data.val_split=./train", "data.dir=''", 'data.dir="a\\0b"', "model.drop_rate=1",
         "model.drop_path_rate=1", "model.num_classes=100000000000", "model.options={x: [.nan]}",
         "model.options={x: 2020-01-01}", "model.options.x=!!binary aGk=", "optimizer.options={x: [{1: 2}]}",
-        "optimizer.betas=[1, 1]", "optimizer.momentum=1", "optimizer.lr=1e30", "optimizer.eps=10", "optimizer.lr=" + "9" * 400,
+        "optimizer.betas=[1, 1]", "optimizer.momentum=1", "optimizer.lr=1e31", "optimizer.eps=10", "optimizer.lr=" + "9" * 400,
         "schedule.epochs=100000000000000000000", "schedule.epochs=" + "9" * 5000, "schedule.warmup_lr=1e30",
         "schedule.warmup_lr=0.5", "schedule.decay_milestones=[-1]", "schedule.decay_milestones=[5, 5]",
         "schedule.cooldown_epochs=100000000000", "checkpoint.name=../../x", "checkpoint.name=''", "checkpoint.name=..",

@@ -34,7 +34,6 @@ CPU = torch.device("cpu")
         (["optimizer.options.capturable=true"], "optimizer.options.capturable: "),
         (["optimizer.options.eps=-1"], "optimizer.options.eps: "),
         (["optimizer.options.lr=1"], "optimizer.options.lr: "),
-        (["optimizer.lr=1e300"], "optimizer.lr: adamw "),
     ],
 )  # fmt: skip
 def test_the_key_that_was_set_is_blamed(tiny_config, overrides, message) -> None:

@@ -26,11 +26,13 @@ def _check_run_name(text: str) -> str:
     return text
 
 
-def _check_options(options: dict[str, Any]) -> dict[str, Any]:
+def _check_options(section: str, options: dict[str, Any]) -> None:
     for key, value in options.items():
         if not is_plain(value):
-            raise UserError(f"{key}: {value!r:.80} is no number, text, list or mapping that a file can keep")
-    return options
+            raise UserError(
+                f"{value!r:.80} is no number, text, list or mapping that a file can keep",
+                key=f"{section}.options.{key}",
+            )
 
 
 def _check_image_size(value: Any) -> Any:
@@ -53,7 +55,6 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Channels = Annotated[list[Fraction], Field(min_length=3, max_length=3)]
 Deviations = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=3)]
 PathText = Annotated[str, AfterValidator(_check_path)]
-Options = Annotated[dict[str, Any], AfterValidator(_check_options)]
 
 DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 WITH_COLUMNS = ("hfds/", "hfids/", "tfds/", "wds/")
@@ -84,7 +85,7 @@ class ModelConfig(Section):
     """Dropout before the classifier."""
     drop_path_rate: BelowOne | None = 0.1
     """Stochastic depth of the last block, earlier blocks have proportionally less; null for models without it."""
-    options: Options = {}
+    options: dict[str, Any] = {}
     """Further arguments of the model's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
 
     @model_validator(mode="after")
@@ -92,6 +93,7 @@ class ModelConfig(Section):
         for key in self.options.keys() & {*type(self).model_fields, "checkpoint_path"}:
             own = key.replace("checkpoint_path", "initial_checkpoint")
             raise UserError(f"set model.{own}", key=f"model.options.{key}")
+        _check_options("model", self.options)
         return self
 
 
@@ -262,7 +264,7 @@ class OptimizerConfig(Section):
 
     name: str = "adamw"
     """timm's name of the optimizer: adamw, lamb, sgd, ..."""
-    lr: Annotated[float, Field(gt=0)] = 4e-3
+    lr: Annotated[float, Field(gt=0, le=1e30)] = 4e-3
     """Peak learning rate, for the global batch as configured; it is not rescaled."""
     weight_decay: NonNegative = 0.05
     """Weight decay; biases, other 1-D parameters, positions and spreads have none."""
@@ -272,7 +274,7 @@ class OptimizerConfig(Section):
     """Added to the denominator, where there is one; null for the optimizer's default."""
     momentum: BelowOne = 0.9
     """For optimizers that have one."""
-    options: Options = {}
+    options: dict[str, Any] = {}
     """Further arguments of the optimizer, such as max_grad_norm, by which LAMB clips (1.0) whatever clip_grad says."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Learning rate of a layer over that of the layer after it, or null."""
@@ -287,6 +289,11 @@ class OptimizerConfig(Section):
     repulsion_start_epoch: Epochs | None = None
     """Epoch, counted from 0, from which on the square of the DCLS repulsive loss is added (first paper: 21); null for
     never."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OptimizerConfig":
+        _check_options("optimizer", self.options)
+        return self
 
 
 class ScheduleConfig(Section):

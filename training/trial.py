@@ -15,7 +15,7 @@ from training.optimization import make_optimizer
 _NUM_CLASSES = 10
 """Of the trial, where the data set decides."""
 _OPTION = "model.options."
-_OPTIMIZER_KEYS = ("lr", "betas", "eps", "momentum", "weight_decay")
+_OPTIMIZER_KEYS = ("betas", "eps", "momentum", "weight_decay")
 
 
 def try_out(config: Config, device: torch.device) -> None:
@@ -88,7 +88,9 @@ def _try_optimizer(config: OptimizerConfig, device: torch.device) -> None:
         changes: dict[str, Any] = {key: settings.get(f"optimizer.{key}", defaults[key]) for key in _OPTIMIZER_KEYS}
         prefix = "optimizer.options."
         options = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-        _step_tiny_model(config.model_copy(update={**changes, "options": options, "layer_decay": None}), device)
+        _step_tiny_model(
+            config.model_copy(update={**changes, "options": options, "layer_decay": None, "lr": defaults["lr"]}), device
+        )
 
     settings = {f"optimizer.options.{key}": value for key, value in config.options.items()}
     settings |= {
