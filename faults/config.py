@@ -121,6 +121,8 @@ def _begin(config: Config) -> None:
 
 
 def _names(message: str, key: str) -> bool:
-    """Whether a message names the key, or the file and line where it is no YAML."""
+    """Whether a message names the key, or the file that is no YAML; a model may be told by an option it lacks."""
     last = next((part for part in reversed(key.split(".")) if part), key)
+    if f"unknown key {key.partition('.')[0]}" in message or (key == "model.name" and "model.options." in message):
+        return True
     return last in message or re.search(r"run\.yaml.* (not valid YAML|nested|more than)", message) is not None

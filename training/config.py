@@ -29,10 +29,8 @@ def _check_run_name(text: str) -> str:
 def _check_options(section: str, options: dict[str, Any]) -> None:
     for key, value in options.items():
         if not is_plain(value):
-            raise UserError(
-                f"{value!r:.80} is no number, text, list or mapping that a file can keep",
-                key=f"{section}.options.{key}",
-            )
+            problem = f"{value!r:.80} is no number, text, list or mapping that a file can keep"
+            raise UserError(problem, key=f"{section}.options.{key}")
 
 
 def _check_image_size(value: Any) -> Any:

@@ -116,7 +116,12 @@ def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> Non
                 )
             if not isinstance(value_node, yaml.ScalarNode):
                 raise _error("base must be the name of one file", origin=f"{path}:{_line(key_node)}")
-            _read_file(path.parent / value_node.value, settings, is_base=True)
+            try:
+                _read_file(path.parent / value_node.value, settings, is_base=True)
+            except UserError as error:
+                if error.origin is not None:
+                    raise
+                raise error.replace(origin=f"{path}:{_line(key_node)}", key="base") from None
     _read_mapping(root, (), path, settings)
 
 

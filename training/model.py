@@ -55,7 +55,7 @@ def choose_preprocessing(
         UserError: the model cannot take RGB images of this size.
     """
     configured: dict[str, Any] = {
-        "input_size": config.image_size and (3, *_sides(config.image_size)),
+        "input_size": config.image_size and (3, *sides_of(config.image_size)),
         "interpolation": config.resize_interpolation,
         "mean": config.mean and tuple(config.mean),
         "std": config.std and tuple(config.std),
@@ -71,7 +71,7 @@ def choose_preprocessing(
     return preprocessing
 
 
-def _sides(image_size: int | list[int]) -> tuple[int, int]:
+def sides_of(image_size: int | list[int]) -> tuple[int, int]:
     """Return height and width."""
     if isinstance(image_size, int):
         return image_size, image_size

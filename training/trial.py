@@ -10,6 +10,7 @@ from dcls.errors import UserError
 from models.building import reason_of
 from models.trial import machine_memory, try_model
 from training.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from training.model import sides_of
 from training.optimization import make_optimizer
 
 _NUM_CLASSES = 10
@@ -30,8 +31,7 @@ def try_out(config: Config, device: torch.device) -> None:
 
 def input_size_of(config: DataConfig) -> tuple[int, int, int] | None:
     """Return (channels, height, width) as configured; None for the model's own."""
-    size = config.image_size
-    return None if size is None else (3, size, size)
+    return None if config.image_size is None else (3, *sides_of(config.image_size))
 
 
 def memory_of(device: torch.device) -> int:
