@@ -15,7 +15,7 @@ ALLOWED = {
     "evaluation": {"evaluation", "training", "models", "dcls"},
     "reproduction": {"reproduction", "evaluation", "training", "dcls"},
     "parity": {"parity", "training", "models", "dcls"},
-    "faults": {"faults", "train", "evaluation", "training"},
+    "faults": {"faults", "dcls", "train", "evaluation", "training"},
     "benchmarks": {"benchmarks", "parity", "training", "models", "dcls"},
 }
 OURS = {*ALLOWED, "train", "validate", "scripts", "tests"}
