@@ -18,6 +18,7 @@ from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from training import snapshot
+from training.batches import plan_batches
 from training.check_data import check_data
 from training.checkpoint import save_weights
 from training.cli import cli_errors
@@ -28,7 +29,7 @@ from training.distributed import Ballot, DistributedContext, destroy_distributed
 from training.extras import require_package
 from training.flops import describe_size
 from training.labels import check_same_classes
-from training.loaders import evaluation_loader, plan_batches, training_loader
+from training.loaders import evaluation_loader, training_loader
 from training.loop import NonFiniteLossError, train_epoch
 from training.memory import batch_that_fits
 from training.metrics import MetricsLogger, counted_weights
@@ -122,7 +123,7 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext, signa
     try_out(config, distributed.device)
     seed_generators(training.seed)
     batches = plan_batches(training.batch_size, training.micro_batch_size, distributed.world_size)
-    splits = open_splits(config, batches.per_process, distributed)
+    splits = open_splits(config, batches.micro_batch_size, distributed)
     model = make_model(config.model, splits.num_classes, print if distributed.is_main else lambda note: None)
     preprocessing = choose_preprocessing(config.data, model)
     train_loader = training_loader(

@@ -307,7 +307,7 @@ def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, dist
     """
     _, height, width = loaded.preprocessing.input_size
     precision = Precision(distributed.device, options.precision, options.channels_last)
-    model = loaded.model.to(device=distributed.device, memory_format=precision.memory_format)
+    model: Any = loaded.model.to(distributed.device).to(memory_format=precision.memory_format)
     loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, distributed)
     show_progress = distributed.is_main and sys.stderr.isatty()
     with batch_that_fits("data.val_batch_size", images.data.val_batch_size, "take a smaller --image-size"):

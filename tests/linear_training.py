@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from training.batches import BatchPlan
 from training.config import Config
 from training.dataset import TrainingOrder
 from training.distributed import DistributedContext
-from training.loaders import BatchPlan
 from training.objective import Objective, make_objective
 from training.state import TrainState, make_state
 
@@ -51,4 +51,4 @@ def linear_training(config: Config, accumulation: int = 1) -> tuple[TrainState, 
     objective = make_objective(config, model, CLASSES, batches, ALONE)
     state = make_state(config, model, objective, ALONE, UPDATES_PER_EPOCH)
     order = TrainingOrder(IMAGES, BATCH, ALONE.rank, ALONE.world_size, seed=0)
-    return state, DataLoader(NoisyImages(), batches.per_process, sampler=order), objective
+    return state, DataLoader(NoisyImages(), batches.micro_batch_size, sampler=order), objective

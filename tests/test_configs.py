@@ -50,7 +50,8 @@ def test_a_row_names_the_kernels_that_its_model_has(row: Row) -> None:
     layers = [module for module in model.modules() if isinstance(module, dcls.Dcls2d)]
     kernels = {f"{'x'.join(map(str, layer.dilated_kernel_size))} / {layer.kernel_count}" for layer in layers}
     assert kernels == {row.facts.kernel}
-    assert {layer.interpolation.removesuffix("_unnormalized") for layer in layers} == {row.facts.interpolation.lower()}
+    words = {"bilinear_unnormalized": "bilinear, not normalized", "gaussian": "Gaussian"}
+    assert {words.get(layer.interpolation, layer.interpolation) for layer in layers} == {row.facts.interpolation}
 
 
 def test_every_configuration_but_the_quickstart_is_one_row() -> None:

@@ -11,10 +11,11 @@ from conftest import REPOSITORY
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from scripts.make_quickstart_data import add_file
+from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
 from training.data import class_names, count_classes, open_dataset
 from training.distributed import DistributedContext
-from training.loaders import BatchPlan, evaluation_loader, training_loader
+from training.loaders import evaluation_loader, training_loader
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)

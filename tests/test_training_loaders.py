@@ -3,10 +3,11 @@ import torch
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
+from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
 from training.data import count_classes, open_dataset
 from training.distributed import DistributedContext
-from training.loaders import BatchPlan, evaluation_loader, plan_batches, training_loader
+from training.loaders import evaluation_loader, training_loader
 from training.objective import make_mixup
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
@@ -15,31 +16,6 @@ PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,
 
 def opened(config: DataConfig, split: str = "train", is_training: bool = True):
     return open_dataset(config, split, is_training=is_training, batch_size=4, seed=0)
-
-
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        ((4096, 128, 8), (128, 4)),
-        ((4096, 128, 32), (128, 1)),
-        ((4096, 128, 1), (128, 32)),
-        ((4096, None, 1), (4096, 1)),
-        ((24, 5, 2), (4, 3)),
-    ],
-)
-def test_a_global_batch_is_divided_exactly(arguments, expected) -> None:
-    plan = plan_batches(*arguments)
-    assert (plan.per_process, plan.accumulation) == expected
-    assert plan.per_process * plan.accumulation * arguments[2] == plan.batch_size
-
-
-def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UserError, match="training.batch_size: 10 images cannot be divided over 3 processes"):
-        plan_batches(10, None, 3)
-    with pytest.raises(
-        UserError, match="training.batch_size: 127 images a process only divide into 127 batches of 1, far"
-    ):
-        plan_batches(254, 64, 2)
 
 
 def test_image_folder_with_the_whole_augmentation(image_folder) -> None:

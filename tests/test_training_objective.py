@@ -20,5 +20,5 @@ def test_loss_fits_the_targets() -> None:
     torch.testing.assert_close(make_loss(hard)(logits, targets), expected)
     assert isinstance(make_loss(AugmentationConfig()), SoftTargetCrossEntropy)
     assert make_mixup(hard, 3, 5) is None
-    with pytest.raises(UserError, match="even batch per process, got 5"):
+    with pytest.raises(UserError, match="even micro-batch, got 5 images"):
         make_mixup(AugmentationConfig(), 3, 5)

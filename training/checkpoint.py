@@ -1,8 +1,8 @@
 """Checkpoint files: written whole or not at all; ``dcls.checkpoints`` reads them.
 
-``last.pt`` and ``best.pt`` hold everything a run needs to continue, and under ``state_dict`` and ``state_dict_ema`` the
-weights where timm's own tools look for them. ``model.safetensors`` holds the weights alone. Both describe the model
-they belong to.
+The states of a run, to which ``last.pt`` and ``best.pt`` are links, hold everything it needs to continue, and under
+``state_dict`` and ``state_dict_ema`` the weights where timm's own tools look for them. ``model.safetensors`` holds the
+weights alone. Both describe the model they belong to.
 """
 
 import json

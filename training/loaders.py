@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
+from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
 from training.decoding import BoundedShape, Decoded, Decoding
@@ -22,43 +22,6 @@ from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
 _LONGEST = 100.0  # longer over shorter side of an image, in units of that of the model's input
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """How a global batch is divided: batch_size = per_process * accumulation * world size."""
-
-    batch_size: int
-    per_process: int
-    accumulation: int
-
-
-def plan_batches(batch_size: int, max_per_process: int | None, world_size: int) -> BatchPlan:
-    """Divide a global batch over processes, accumulating as few steps as ``max_per_process`` allows.
-
-    Raises:
-        UserError: it does not divide evenly, or only into tiny batches.
-    """
-    if batch_size % world_size:
-        raise UserError(
-            f"{batch_size} images cannot be divided over {world_size} processes",
-            f"use a multiple of {world_size}",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    share = batch_size // world_size
-    accumulation = -(-share // (max_per_process or share))
-    while share % accumulation:
-        accumulation += 1
-    if max_per_process and 2 * (share // accumulation) < min(max_per_process, share):
-        raise UserError(
-            f"{share} images a process only divide into {accumulation} batches of {share // accumulation}, far below "
-            f"training.micro_batch_size, {max_per_process}",
-            "use a batch_size with more divisors",
-            key="training.batch_size",
-            on_every_rank=True,
-        )
-    return BatchPlan(batch_size, share // accumulation, accumulation)
 
 
 def training_loader(
@@ -75,7 +38,7 @@ def training_loader(
     Args:
         dataset: From ``training.data.open_splits``.
         preprocessing: From ``training.model.choose_preprocessing``.
-        batches: From ``plan_batches``.
+        batches: From ``training.batches.plan_batches``.
 
     Raises:
         UserError: there are fewer images than one global batch.
@@ -91,7 +54,7 @@ def training_loader(
     return _loader(
         samples_of(dataset, transform, decoding_of(preprocessing), seed, replaces=data.on_error == "skip"),
         order,
-        batches.per_process,
+        batches.micro_batch_size,
         data.num_workers,
         distributed,
         seed,

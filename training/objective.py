@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import dcls
 from dcls.errors import UserError
+from training.batches import BatchPlan
 from training.config import AugmentationConfig, Config, OptimizerConfig
 from training.distributed import DistributedContext
-from training.loaders import BatchPlan
 from training.precision import Precision
 
 
@@ -53,7 +53,7 @@ def make_objective(
     training = config.training
     return Objective(
         loss=make_loss(config.augmentation),
-        mixup=make_mixup(config.augmentation, num_classes, batches.per_process),
+        mixup=make_mixup(config.augmentation, num_classes, batches.micro_batch_size),
         penalty=make_penalty(config.optimizer, model),
         precision=Precision(distributed.device, training.precision, training.channels_last),
         accumulation=batches.accumulation,
@@ -64,17 +64,17 @@ def make_objective(
     )
 
 
-def make_mixup(augmentation: AugmentationConfig, num_classes: int, per_process: int) -> Mixup | None:
+def make_mixup(augmentation: AugmentationConfig, num_classes: int, micro_batch_size: int) -> Mixup | None:
     """Mixup and CutMix of whole batches, or None when both are off.
 
     Raises:
-        UserError: the batch of a process is odd, so that its images have no partners.
+        UserError: a micro-batch is odd, so that its images have no partners.
     """
     if not augmentation.mixes:
         return None
-    if per_process % 2:
+    if micro_batch_size % 2:
         raise UserError(
-            f"mixup and cutmix need an even batch per process, got {per_process}",
+            f"mixup and cutmix need an even micro-batch, got {micro_batch_size} images",
             "change training.batch_size or training.micro_batch_size, or set augmentation.mixup and cutmix to 0",
             key="training.batch_size",
             on_every_rank=True,

@@ -35,7 +35,7 @@ class CheckpointSaver:
         """Copy the state of a run and write it in the background, as ``last.pt`` and, if asked to, ``best.pt``.
 
         Args:
-            content: See ``TrainState.content``.
+            content: From ``training.snapshot.take``.
 
         Raises:
             UserError: what was saved before could not be written.
