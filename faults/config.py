@@ -12,10 +12,11 @@ from PIL import Image
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from faults.campaign import Tally
+from training.batches import plan_batches
 from training.config import Config
 from training.config_file import load_config, valid_keys
 from training.distributed import init_distributed
-from training.loaders import plan_batches, training_transform
+from training.loaders import training_transform
 from training.objective import make_mixup
 from training.trial import try_out
 
@@ -114,7 +115,7 @@ def _begin(config: Config) -> None:
     """Do what a run does before it opens its data, and prepare one image."""
     try_out(config, init_distributed(config.training.device).device)
     batches = plan_batches(config.training.batch_size, config.training.micro_batch_size, world_size=1)
-    make_mixup(config.augmentation, 10, batches.per_process)
+    make_mixup(config.augmentation, 10, batches.micro_batch_size)
     preprocessing = Preprocessing((3, 32, 32), "bicubic", (0.5,) * 3, (0.5,) * 3, 0.9)
     image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
     training_transform(config.augmentation, preprocessing)(image)
