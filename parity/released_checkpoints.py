@@ -5,7 +5,7 @@
 
 For each file of keys, shapes and dtypes in FOLDER, draw weights of these names at random: positions up to the border,
 spreads of both signs. Save them as a released file is, load that here, and load the same weights by hand into timm's
-model with the reference's layers. The samples with real logits are compared in tests/test_models_released.py.
+model with the reference's layers. The samples with real logits are compared in tests/test_models_released_upstream.py.
 """
 
 import argparse

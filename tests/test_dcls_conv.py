@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from shared_pair import SharedPair
 from torch import nn
 
 import dcls
@@ -66,17 +67,6 @@ def test_shapes_and_initial_values(ndim) -> None:
     assert layer.weight.abs().max() <= (4 * 26) ** -0.5
     dense = LAYERS[ndim][0](64, 64, 26, 2)
     assert dense.positions.min() >= -1 and dense.positions.max() <= 0, "initial positions lie in the kernel"
-
-
-class SharedPair(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
-        self.second = dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4)
-        dcls.share_positions([self.first, self.second])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.second(self.first(x))
 
 
 @pytest.mark.parametrize("make", [lambda: dcls.Dcls2d(4, 4, 3, 7, groups=4), SharedPair], ids=["layer", "shared"])

@@ -1,7 +1,7 @@
 import pytest
 import timm
 import torch
-from test_dcls_conv import SharedPair
+from shared_pair import SharedPair
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 import dcls

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
-from test_dcls_conv import SharedPair
+from shared_pair import SharedPair
 
 import dcls
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_dcls_conv import SharedPair
+from shared_pair import SharedPair
 from torch import nn
 
 import dcls

@@ -5,8 +5,6 @@ import copy
 import pytest
 import timm
 import torch
-from conftest import REPOSITORY
-from processes import run_script, table_rows
 from safetensors.torch import save_model
 from timm.data import resolve_model_data_config
 from timm.models import group_parameters
@@ -147,11 +145,6 @@ def test_timms_tools_take_features_and_fold(name) -> None:
     torch.testing.assert_close(folded(x), whole(x), rtol=1e-3, atol=1e-5)
 
 
-def test_the_guide_lists_every_model_as_it_is() -> None:
-    table = run_script("scripts/list_models.py").stdout
-    assert len(table_rows(table)) == len(DCLS) and table in (REPOSITORY / "docs/guides/evaluate.md").read_text()
-
-
 @pytest.mark.parametrize("name", NARROW)
 class TestWhatCreateModelOffers:
     def test_channels_and_classifier(self, name) -> None:
@@ -240,13 +233,3 @@ class TestWhatCreateModelOffers:
         first, second = dcls_layers(ema.module.stages[0])[:2]
         torch.testing.assert_close(first.positions, before + 0.1)
         assert second.positions is first.positions
-
-
-def test_dense_stride_keeps_resolution() -> None:
-    model = timm.create_model("convnext_atto_dcls_gaussian", output_stride=8, features_only=True)
-    assert [f.shape[-1] for f in model(torch.randn(1, 3, 64, 64))] == [16, 8, 8, 8]
-
-
-def test_unknown_interpolation_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown interpolation 'cubic'"):
-        timm.create_model("convnext_atto_dcls_gaussian", interpolation="cubic")

@@ -5,12 +5,13 @@ import json
 import pytest
 import timm
 import torch
+from released_files import tiny_reference
 from safetensors.torch import save_file
 
 import models  # noqa: F401
 from dcls.checkpoints import ModelDescription
 from dcls.errors import UserError
-from models.loading import load_initial_weights, load_model
+from models.loading import load_initial_weights, load_model, load_weights
 from training.checkpoint import save_weights
 from training.config import ModelConfig
 from training.model import describe_model, make_model
@@ -107,3 +108,16 @@ def test_a_run_that_started_from_a_folder_describes_its_architecture(tmp_path) -
     save_weights(tmp_path / "b.safetensors", started, description)
     loaded, _ = load_model(tmp_path / "b.safetensors")
     assert all(torch.equal(tensor, started.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_another_model_or_interpolation_is_named() -> None:
+    _, state = tiny_reference()
+    narrow = dict(layers=(1, 1, 1, 1), num_classes=5)
+    with pytest.raises(ValueError, match="ResNet.*resnet50_dcls_bilinear_unnormalized; it does not fit a ConvNeXtDcls"):
+        load_weights(timm.create_model("convnext_atto_dcls_gaussian"), state, "file.pth")
+    with pytest.raises(ValueError, match="bilinear_unnormalized.*the model's interpolation is gaussian"):
+        model = timm.create_model("resnet50_dcls_bilinear_unnormalized", interpolation="gaussian", **narrow)
+        load_weights(model, state, "file.pth")
+    with pytest.raises(ValueError, match="does not fit ResNetDcls: 1 missing, such as fc.bias"):
+        model = timm.create_model("resnet50_dcls_bilinear_unnormalized", layers=(1, 1, 1, 1), num_classes=5)
+        load_weights(model, {name: value for name, value in state.items() if name != "fc.bias"}, "less.pth")

@@ -1,23 +1,18 @@
 import resource
 
 import pytest
-import timm
 import torch
+from small_model import DESCRIPTION, small_model
 from torch import nn
 
-import models  # noqa: F401
-from dcls.checkpoints import ModelDescription, Preprocessing, read_weights
+from dcls.checkpoints import read_weights
 from dcls.errors import UserError
 from training.checkpoint import save_checkpoint, save_weights
-
-SMALL = dict(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
-PREPROCESSING = Preprocessing((3, 64, 64), "bicubic", mean=(0.5,) * 3, std=(0.2,) * 3, crop_pct=0.9)
-DESCRIPTION = ModelDescription("x", 3, {"dims": [8, 8]}, PREPROCESSING)
 
 
 @pytest.fixture
 def model() -> nn.Module:
-    return timm.create_model("convnext_atto_dcls_gaussian", **SMALL)
+    return small_model()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(model, tmp_path) -> None:

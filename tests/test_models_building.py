@@ -1,0 +1,23 @@
+import pytest
+
+from dcls.errors import UserError
+from models.building import create_model
+
+
+def test_options_that_are_none_are_left_to_the_model() -> None:
+    model = create_model("convnext_atto_dcls_gaussian", dims=(8, 8, 8, 8), depths=(1, 1, 1, 1), num_classes=None)
+    assert model.num_classes == 1000
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("convnext_tiny_dcls_gausian", {}, "model.name: no architecture 'convnext_tiny_dcls_gausian' .*did you mean convnext_tiny_dcls_gaussian"),
+        ("convnext_atto_dcls_gaussian", {"pretrained": True}, "model.pretrained: there are no pretrained weights for convnext_atto_dcls_gaussian"),
+        ("convnext_atto_dcls_gaussian", {"kernels": 3}, "model.options.kernels: convnext_atto_dcls_gaussian takes no such option"),
+        ("convnext_atto_dcls_gaussian", {"dilated_kernel_size": 0}, "model.options: convnext_atto_dcls_gaussian cannot be built"),
+    ],
+)  # fmt: skip
+def test_what_timm_would_raise_deep_inside_is_one_message_with_its_key(name, options, message) -> None:
+    with pytest.raises(UserError, match=message):
+        create_model(name, **options)

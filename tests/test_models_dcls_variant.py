@@ -1,0 +1,7 @@
+import pytest
+import timm
+
+
+def test_unknown_interpolation_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown interpolation 'cubic'"):
+        timm.create_model("convnext_atto_dcls_gaussian", interpolation="cubic")

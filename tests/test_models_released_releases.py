@@ -1,0 +1,14 @@
+import timm
+
+import dcls
+from models.released import RELEASES
+from parity.reference import VERSIONS
+
+
+def test_every_release_belongs_to_a_registered_model() -> None:
+    assert len(RELEASES) == 12 and len({release.file for release in RELEASES}) == 12
+    for release in RELEASES:
+        assert timm.is_model(release.model) and release.url.startswith(
+            f"https://zenodo.org/records/{release.record}/files/"
+        )
+    assert set(VERSIONS) == set(dcls.INTERPOLATIONS)
