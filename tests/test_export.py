@@ -1,14 +1,11 @@
-"""Models in other tools: a Hub folder, ONNX, a torch.export program, torch.hub."""
+"""Models in other tools: a Hub folder, ONNX, a torch.export program."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from conftest import REPOSITORY
 from processes import run_script
 
 from dcls.checkpoints.description import Preprocessing
@@ -60,23 +57,6 @@ def test_every_format_gives_the_same_logits(checkpoint, tmp_path) -> None:
     assert tuple(loaded.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)
     card = (hub / "README.md").read_text()
     assert "Parameters: " in card and "license: mit\n" in card
-
-
-def test_torch_hub_lists_and_builds_the_models(tmp_path) -> None:
-    code = f"""
-import torch, importlib.util
-spec = importlib.util.spec_from_file_location("hubconf", {str(REPOSITORY / "hubconf.py")!r})
-hubconf = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hubconf)
-entries = [name for name in dir(hubconf) if callable(getattr(hubconf, name)) and not name.startswith("_")]
-assert len(entries) == len(hubconf.sys.modules["dcls.models"].NAMES), entries
-model = torch.hub.load(
-    {str(REPOSITORY)!r}, "convnext_atto_dcls_gaussian", source="local", num_classes=3, dims=[8, 8, 8, 8]
-)
-assert model.num_classes == 3
-"""
-    # In a process of its own: there the models are dcls.models, here they are models.
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=200)
 
 
 def test_a_file_that_does_not_know_its_model_is_named(tmp_path) -> None:
