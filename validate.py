@@ -210,6 +210,7 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
             dir=options.data_dir,
             dataset=options.dataset,
             download=options.download,
+            train_split=".",  # nothing is trained on
             val_split=options.split or ("val" if has_val or not is_folder else "."),
             image_column=options.image_column,
             label_column=options.label_column,

@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import models  # noqa: F401
+from dcls.errors import UserError
 from evaluation.evaluate import Scores, evaluate
 from training.distributed import DistributedContext
 from training.precision import Precision
@@ -74,3 +75,11 @@ def test_further_labels_count_as_right_and_images_without_any_do_not_count() -> 
     assert (plain.top1, plain.top5, plain.loss) == (scores.top1, scores.top5, pytest.approx(scores.loss))
     assert plain.real_top1 is None and plain.real_top5 is None
     assert [scores_of(logits, [label], outputs=[6, 5]).top1 for label in (0, 1)] == [0, 100]
+
+
+@pytest.mark.parametrize("labels", [[0, -1, 1], [3, 0, 7], [[0, 1], [9, -1]]])
+def test_labels_that_are_no_outputs_are_refused(labels) -> None:
+    with pytest.raises(UserError, match=r"model.num_classes: labels go from -?\d to \d, the model has 7 outputs"):
+        scores_of([6.0, 5, 4, 3, 2, 1, 0], labels)
+    with pytest.raises(UserError, match=r"labels go from 0 to 2, the model has 2 outputs"):
+        scores_of([6.0, 5, 4], [0, 2, 1], outputs=[0, 1])

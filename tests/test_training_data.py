@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import shutil
 import tarfile
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from PIL import Image
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
@@ -136,6 +138,82 @@ def test_hugging_face_data_set(tmp_path, monkeypatch) -> None:
     assert (len(train), len(val), count_classes(train, val, None)) == (20, 10, 10)
     images, targets = next(iter(evaluation_loader(val, data, PREPROCESSING, ALONE)))
     assert images.shape == (10, 3, 32, 32) and sorted(targets.tolist()) == list(range(10))
+
+
+def write_table(folder, split: str, labels: list[int], image: str, label: str) -> str:
+    datasets = pytest.importorskip("datasets")
+    pngs = [png for images in quickstart_images().values() for png in images[:1]][: len(labels)]
+    kinds = datasets.Features(
+        {image: datasets.Image(), label: datasets.Value("int64"), "source": datasets.Value("string")}
+    )
+    rows = {image: [{"path": None, "bytes": png} for png in pngs], label: labels, "source": ["x"] * len(labels)}
+    datasets.Dataset.from_dict(rows, features=kinds).to_parquet(folder / "hub" / f"{split}.parquet")
+    return f"hfds/{folder / 'hub'}"
+
+
+def test_columns_of_a_hugging_face_data_set_have_keys_and_are_named_in_errors(tmp_path) -> None:
+    name = write_table(tmp_path, "train", [0, 1, 2], image="img", label="labels")
+    right = {"image_column": "img", "label_column": "labels"}
+    data = DataConfig(dir=str(tmp_path / "cache"), dataset=name, num_workers=0, **right)
+    images, targets = next(iter(evaluation_loader(opened(data), data, PREPROCESSING, ALONE)))
+    assert images.shape == (3, 3, 32, 32) and targets.tolist() == [0, 1, 2]
+    for key, wrong in (("image_column", "image"), ("label_column", "label")):
+        data = DataConfig(dir=str(tmp_path / "cache"), dataset=name, **(right | {key: None}))
+        with pytest.raises(
+            UserError, match=f"data.{key}: the data set has no column '{wrong}'; choose from img, labels, source"
+        ):
+            opened(data)
+    with pytest.raises(ValueError, match=r"data.image_column: only data sets of hfds/ .* have columns"):
+        DataConfig(dir="x", image_column="img")
+
+
+def test_a_webdataset_has_keys_for_its_files_and_entries(tmp_path) -> None:
+    pytest.importorskip("webdataset")
+    with tarfile.open(tmp_path / "val-0000.tar", "w") as archive:
+        for label, images in enumerate(quickstart_images().values()):
+            add_file(archive, f"{label}.photo.png", images[0])
+            add_file(archive, f"{label}.json", json.dumps({"kind": label, "colour": "red"}).encode())
+    info = {"name": "val", "num_samples": 10, "filenames": ["val-0000.tar"], "shard_lengths": [10]}
+    (tmp_path / "_info.json").write_text(json.dumps({"splits": {"val": info}}))
+    right = {"image_column": "photo.png", "label_column": "kind"}
+
+    def data(**changes) -> DataConfig:
+        return DataConfig(dir=str(tmp_path), dataset="wds/x", num_workers=0, **(right | changes))
+
+    images, targets = next(iter(evaluation_loader(opened(data(), "val", False), data(), PREPROCESSING, ALONE)))
+    assert images.shape == (10, 3, 32, 32) and targets.tolist() == list(range(10))
+    for changes, message in (
+        (
+            {"image_column": "image"},
+            "data.image_column: the data set has no column 'image'; choose from photo.png, json",
+        ),
+        ({"label_column": "class"}, "data.label_column: the data set has no column 'class'; choose from kind, colour"),
+        ({"label_column": None}, "data.label_column: the data set has no column 'cls'; choose from photo.png, json"),
+    ):
+        with pytest.raises(UserError, match=message):
+            opened(data(**changes), "val", False)
+
+
+def test_pictures_of_a_webdataset_are_decoded_as_those_of_folders(tmp_path) -> None:
+    pytest.importorskip("webdataset")
+    deep, floats = io.BytesIO(), io.BytesIO()
+    Image.fromarray(np.full((32, 32), 51 * 256, np.uint16)).save(deep, "PNG")
+    Image.fromarray(np.full((32, 32), 0.5, np.float32)).save(floats, "TIFF")
+    for split, suffix, content in (("train", "png", deep), ("val", "tif", floats)):
+        with tarfile.open(tmp_path / f"{split}-0000.tar", "w") as archive:
+            add_file(archive, f"0.{suffix}", content.getvalue())
+            add_file(archive, "0.cls", b"0")
+    splits = {
+        split: {"name": split, "num_samples": 1, "filenames": [f"{split}-0000.tar"], "shard_lengths": [1]}
+        for split in ("train", "val")
+    }
+    (tmp_path / "_info.json").write_text(json.dumps({"splits": splits}))
+    for num_workers in (0, 1):
+        data = DataConfig(dir=str(tmp_path), dataset="wds/x", num_workers=num_workers)
+        ((images, _),) = evaluation_loader(opened(data, "train", False), data, PREPROCESSING, ALONE)
+        torch.testing.assert_close(images, torch.full_like(images, (0.2 - 0.5) / 0.5))
+        with pytest.raises(UserError, match="cannot decode image of the data set: its pixels are floating"):
+            list(evaluation_loader(opened(data, "val", False), data, PREPROCESSING, ALONE))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

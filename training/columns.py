@@ -34,7 +34,7 @@ def check_columns(config: DataConfig, split: str, dataset: Any = None) -> None:
     """
     kind = config.dataset.partition("/")[0]
     if kind == "hfds":
-        columns = dataset.reader.dataset.column_names if dataset is not None else _hugging_face_columns(config, split)
+        columns = _hugging_face_columns(config, split) if dataset is None else _filled(dataset.reader.dataset)
         _check(config.image_column or "image", columns, "data.image_column")
         _check(config.label_column or "label", columns, "data.label_column")
     elif kind == "hfids" and dataset is not None and dataset.reader.builder.info.features:
@@ -54,6 +54,11 @@ def _check(column: str, columns: Collection[str] | None, key: str) -> None:
             key=key,
             on_every_rank=True,
         )
+
+
+def _filled(table: Any) -> Collection[str]:
+    """Return the names of the columns that hold anything: timm's reader adds an empty one where there is no such."""
+    return [name for name in table.column_names if table.data.column(name).null_count < len(table)]
 
 
 def _hugging_face_columns(config: DataConfig, split: str) -> Collection[str] | None:

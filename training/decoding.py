@@ -82,7 +82,7 @@ class Decoded:
         try:
             return self.transform(self.decoding.rgb(image))
         except Exception as error:  # as Pillow's decoders
-            return unreadable("an image of the data set", error)
+            return unreadable("of the data set", error)
 
 
 def unreadable(name: str, error: Exception, action: str = "decode") -> UserError:
