@@ -27,6 +27,7 @@ from evaluation.model_specs import ModelSpec, list_model_specs
 from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
+from training.config_file import INVALID_YAML
 from training.data import class_names, is_image_folder, open_dataset, say_what_is_left_out, split_path
 from training.distributed import DistributedContext, destroy_distributed, init_distributed
 from training.flops import describe_size
@@ -160,7 +161,10 @@ def parse_option(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise UserError(f"expected KEY=VALUE, got {text!r}", key="--option", on_every_rank=True)
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except INVALID_YAML as error:
+        raise UserError(f"{value!r:.80} is no YAML: {error}", key=f"--option {key}", on_every_rank=True) from None
 
 
 @dataclass(frozen=True)

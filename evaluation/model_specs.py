@@ -12,6 +12,7 @@ from dcls.checkpoints.description import ModelDescription
 from dcls.errors import UserError
 from models.building import create_model
 from models.loading import load_model
+from models.trial import build_on_meta, machine_memory
 from training.run_folder import LAST, WEIGHTS
 
 _SUFFIXES = (".pt", ".pth", ".tar", ".safetensors")
@@ -51,6 +52,7 @@ class ModelSpec:
         """
         if self.checkpoint is None:
             assert self.model is not None
+            build_on_meta(self.model, max_bytes=machine_memory(), **options)  # too large a one is refused before
             return create_model(self.model, pretrained=self.pretrained, **options), ModelDescription(self.model)
         return load_model(self.checkpoint, self.model, use_ema=use_ema, **options)
 

@@ -46,7 +46,7 @@ def try_model(
         return None
     size = input_size or (3, *model.pretrained_cfg["input_size"][1:])
     try:
-        with _BoundedTensors(max_bytes, name):
+        with BoundedTensors(max_bytes, name):
             scores = model.train()(torch.empty(2, *size, device="meta"))
     except UserError:
         raise
@@ -121,7 +121,7 @@ def _bounded_construction(name: str, max_bytes: int) -> Iterator[None]:
             hook.remove()
 
 
-class _BoundedTensors(TorchDispatchMode):
+class BoundedTensors(TorchDispatchMode):
     """Refuse tensors that are larger than the memory."""
 
     def __init__(self, max_bytes: int, name: str) -> None:

@@ -39,7 +39,7 @@ def test_help_documents_every_key() -> None:
         "checkpoint.name=/tmp/x", "checkpoint.dir=" + "x" * 300, "checkpoint.every=" + "9" * 400 + " minutes",
         "augmentation.crop_scale=[5, 10]", "augmentation.crop_ratio=[1, 1e9]", "augmentation.auto_augment=rand-mX",
         "augmentation.auto_augment=rand-m9-x3", "augmentation.auto_augment=rand-m9.5", "augmentation.auto_augment=''",
-        "augmentation.auto_augment=augmix-q3", "augmentation.auto_augment=rand-n100000", "augmentation.color_jitter=1e9",
+        "augmentation.auto_augment=augmix-q3", "augmentation.auto_augment=rand-n100000", "augmentation.auto_augment=augmix-a0", "augmentation.auto_augment=rand-tfoo", "augmentation.color_jitter=1e9",
         "augmentation.random_erasing_count=1000000000", "augmentation.mixup=1e300", "training.seed=" + "9" * 30,
         "training.timeout_minutes=1e300", "training.seed=!!int abc", "training.seed=!!float ''", "training.seed=!!bool maybe",
         "training.seed=!!timestamp x", "training.seed=2020-13-45", "training.seed=!!python/object/apply:os.system [ls]",

@@ -232,29 +232,30 @@ class AugmentationConfig(Section):
         return (self.mixup > 0 or self.cutmix > 0) and self.mixup_probability > 0
 
 
-_POLICY_OPTIONS = {
-    "rand": {"m", "n", "p", "mstd", "mmax", "inc"},
-    "augmix": {"m", "w", "d", "a", "b", "mstd"},
-    **{name: {"mstd"} for name in ("original", "originalr", "v0", "v0r", "3a")},
+# timm's policies, with the smallest and largest value of each of their options; real numbers where the bounds are.
+_NOISE: dict[str, tuple[float, float]] = {"mstd": (0.0, 1e5)}
+_POLICIES: dict[str, dict[str, tuple[float, float]]] = {
+    "rand": {"m": (0, 100), "n": (1, 10), "p": (0.0, 1.0), "mmax": (1, 100), "inc": (0, 1), **_NOISE},
+    "augmix": {"m": (0, 100), "w": (1, 10), "d": (1, 10), "a": (1e-3, 1e3), "b": (0, 1), **_NOISE},
+    **{name: _NOISE for name in ("original", "originalr", "v0", "v0r", "3a")},
 }
-_REAL_OPTIONS = {"p", "a", "mstd"}
-_MAX_POLICY_OPTION = 100
+_RAND_TRANSFORMS = ("tweights", "t3a", "t3aw")
 
 
 def _is_policy(text: str) -> bool:
-    """Whether timm understands all of a policy: it passes over an option without a number."""
+    """Whether timm understands all of a policy: it passes over an option that has no number."""
     name, *options = text.split("-")
-    for option in options:
-        match = re.fullmatch(r"([a-z]+)(\d{1,6}(\.\d{1,6})?)", option)
-        if name == "rand" and re.fullmatch(r"t[a-z0-9]+", option):
-            continue
-        if match is None or match[1] not in _POLICY_OPTIONS.get(name, ()):
-            return False
-        if (match[1] != "mstd" and float(match[2]) > _MAX_POLICY_OPTION) or (
-            match[3] and match[1] not in _REAL_OPTIONS
-        ):
-            return False
-    return name in _POLICY_OPTIONS
+    if name == "rand":
+        options = [option for option in options if option not in _RAND_TRANSFORMS]
+    return name in _POLICIES and all(_is_policy_option(option, _POLICIES[name]) for option in options)
+
+
+def _is_policy_option(text: str, allowed: dict[str, tuple[float, float]]) -> bool:
+    match = re.fullmatch(r"([a-z]+)(\d{1,6}(\.\d{1,6})?)", text)
+    if match is None or match[1] not in allowed:
+        return False
+    low, high = allowed[match[1]]
+    return low <= float(match[2]) <= high and (match[3] is None or isinstance(low, float))
 
 
 class OptimizerConfig(Section):

@@ -10,8 +10,9 @@ from torch import nn
 
 from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
-from models.building import create_model, resolve
+from models.building import create_model, reason_of, resolve
 from models.loading import load_initial_weights, own_preprocessing
+from models.trial import BoundedTensors, is_about_meta, machine_memory
 from training.config import DataConfig, ModelConfig
 
 
@@ -92,12 +93,15 @@ def check_input_size(model: nn.Module, input_size: tuple[int, int, int]) -> None
         problem = f"{name} takes inputs of {shape}, and images have 3 channels"
         raise UserError(problem, key="model.name", on_every_rank=True)
     try:
-        meta_copy(model)(torch.empty(1, *input_size, device="meta"))
-    except NotImplementedError:  # an operator without meta tensors: nothing was learned
-        return
-    except (RuntimeError, AssertionError, ValueError) as error:
+        with BoundedTensors(machine_memory(), name):
+            meta_copy(model)(torch.empty(1, *input_size, device="meta"))
+    except UserError as error:  # a tensor larger than the memory
+        raise error.replace(on_every_rank=True) from None
+    except Exception as error:  # whatever a layer raises
+        if is_about_meta(error):  # an operator without meta tensors: nothing was learned
+            return
         size = "x".join(map(str, input_size[1:]))
-        problem = f"{name} cannot take RGB images of {size}: {str(error).strip().splitlines()[0]}"
+        problem = f"{name} cannot take RGB images of {size}: {reason_of(error)}"
         raise UserError(problem, key="data.image_size", on_every_rank=True) from error
 
 
