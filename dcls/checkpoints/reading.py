@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dcls.checkpoints.checksum import CHECKSUM_KEY, checksum
 from dcls.checkpoints.description import METADATA_KEY, ModelDescription
+from dcls.checkpoints.nesting import has_deep_tuples
 from dcls.checkpoints.numpy_scalars import SAFE_GLOBALS
 from dcls.errors import UserError
 
@@ -114,6 +115,7 @@ def open_safely(path: str | Path, *, mmap: bool = False) -> Any:
         if is_zipfile(path):
             _check_sizes(path)
             _check_sums(path, only="data.pkl" if mmap else "")
+        _check_nesting(path)
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zipfile(path))
     except UserError:
@@ -162,6 +164,27 @@ def _check_sizes(path: Path) -> None:
         sum(entry.file_size for entry in entries) > path.stat().st_size
     ):
         raise UserError(f"{path} is no checkpoint: it is a compressed archive", "unpack it first")
+
+
+def _check_nesting(path: Path) -> None:
+    """Refuse values that are nested deeper than Python can go through them.
+
+    Raises:
+        UserError: a tuple is.
+        pickle.UnpicklingError: it is no pickle.
+    """
+    try:
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+                is_deep = any(has_deep_tuples(archive.open(name)) for name in names)
+        else:
+            with path.open("rb") as file:  # of torch before 1.6: four pickles, of which the last holds the values
+                is_deep = any(has_deep_tuples(file) for _ in range(4))
+    except (ValueError, LookupError) as error:
+        raise pickle.UnpicklingError from error
+    if is_deep:
+        raise UserError(f"{path} is no checkpoint: its values are nested too deep")
 
 
 def _check_sums(path: Path, only: str) -> None:
