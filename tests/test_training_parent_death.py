@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from training import parent_death
+from training.parent_death import end_with_launcher
+
 FORK = """
 import os, signal, time
 from training.parent_death import initialise_worker
@@ -45,3 +48,19 @@ def test_a_worker_outlives_signals_but_not_its_parent() -> None:
     if is_running(int(worker)):
         os.kill(int(worker), signal.SIGKILL)
         pytest.fail("the worker is still there after its parent")
+
+
+def test_a_process_that_started_when_its_launcher_was_dead_stops(monkeypatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setattr(parent_death, "signal_when_parent_dies", lambda number: None)
+    monkeypatch.setattr(os, "getppid", lambda: 2**22 + 1)  # no process has this number
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        end_with_launcher()
+        assert received == [signal.SIGTERM]
+        monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+        end_with_launcher()
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

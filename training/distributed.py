@@ -1,7 +1,6 @@
 """The processes of a run: alone, or several started by torchrun."""
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from dcls.errors import UserError
-from training.parent_death import signal_when_parent_dies
+from training.parent_death import end_with_launcher
 from training.watchdog import Watchdog
 
 _last_operation: dist.Work | None = None
@@ -124,8 +123,7 @@ def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -
         raise UserError(
             f"{device!r} is not a device", "use cuda or cpu", key="training.device", on_every_rank=True
         ) from None
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun cannot end its processes, which would train on
-        signal_when_parent_dies(signal.SIGTERM)
+    end_with_launcher()
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if chosen.type == "cuda" and world_size > 1:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -1,8 +1,10 @@
 """Processes that end with the one that started them, even if that one is killed."""
 
 import ctypes
+import os
 import signal
 import sys
+from pathlib import Path
 
 from training.stop_signals import STOP_SIGNALS
 
@@ -13,6 +15,22 @@ def signal_when_parent_dies(number: int) -> None:
     """Let the system send this process a signal when its parent dies; on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def end_with_launcher() -> None:
+    """Stop this process when its torchrun dies, or now if it is dead already; a lone process is left alone."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    signal_when_parent_dies(signal.SIGTERM)
+    if sys.platform == "linux" and not _is_launcher(os.getppid()):  # it died while this process started
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _is_launcher(process: int) -> bool:
+    try:
+        return b"torch" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def initialise_worker(worker_id: int) -> None:
