@@ -18,6 +18,12 @@ ALLOWED = {
     "faults": {"faults", "dcls", "train", "evaluation", "training"},
     "benchmarks": {"benchmarks", "parity", "training", "models", "dcls"},
 }
+TESTED = ("dcls", "models", "training", "evaluation", "reproduction")
+TESTED_ELSEWHERE = {
+    "dcls/depthwise/triton_kernels.py": "test_dcls_depthwise.py",  # runs over every backend
+    "dcls/depthwise/triton_rows.py": "test_dcls_depthwise.py",
+    "scripts/_checkout.py": "test_reproduce.py",  # every script begins with it
+}
 OURS = {*ALLOWED, "train", "validate", "scripts", "tests"}
 
 
@@ -77,3 +83,14 @@ def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
     users = [file.name for file in files if "dcls" in imported_modules(file)]
     # Parameter groups, step hook and penalty; what is drawn and logged of learned kernels.
     assert sorted(users) == ["objective.py", "optimization.py", "plot_kernels.py", "wandb_logger.py"]
+
+
+def test_the_tests_of_a_module_are_where_its_name_says() -> None:
+    modules = [file for package in TESTED for file in (REPOSITORY / package).rglob("*.py")]
+    scripts = [*REPOSITORY.glob("*.py"), *REPOSITORY.glob("scripts/*.py")]
+    expected = {file: f"test_{'_'.join(file.relative_to(REPOSITORY).with_suffix('').parts)}.py" for file in modules}
+    expected |= {file: f"test_{file.stem}.py" for file in scripts}
+    elsewhere = {REPOSITORY / name: test for name, test in TESTED_ELSEWHERE.items()}
+    assert all(file.is_file() and not (REPOSITORY / "tests" / expected[file]).exists() for file in elsewhere)
+    for file, test in (expected | elsewhere).items():
+        assert file.name == "__init__.py" or (REPOSITORY / "tests" / test).is_file(), f"{file} has no tests/{test}"
