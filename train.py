@@ -6,15 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from timm.utils import distribute_bn
-from torch.utils.data import DataLoader
 
-from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from training import snapshot
@@ -33,49 +30,17 @@ from training.loaders import evaluation_loader, training_loader
 from training.loop import NonFiniteLossError, train_epoch
 from training.memory import batch_that_fits
 from training.metrics import MetricsLogger, counted_weights
-from training.model import choose_preprocessing, describe_model, make_model
-from training.objective import Objective, make_objective
+from training.model import choose_preprocessing, make_model
+from training.objective import make_objective
 from training.pauses import SavePauses
 from training.resume import diff_config, read_first_good
+from training.run import TrainingRun
 from training.run_folder import BEST, LAST, SAVES, WEIGHTS, resolve_run_dir, write_run_facts
 from training.run_lock import run_lock
-from training.saving import CheckpointSaver
 from training.seeding import seed_generators
 from training.state import TrainState, make_state
 from training.stop_signals import StopRequest, StopSignals
 from training.trial import try_out
-
-
-@dataclass
-class TrainingRun:
-    """All parts of a run, ready to start."""
-
-    config: Config
-    folder: Path
-    distributed: DistributedContext
-    signals: StopSignals
-    train_loader: DataLoader
-    val_loader: DataLoader
-    objective: Objective
-    state: TrainState
-    preprocessing: Preprocessing
-    classes: list[str] | None  # None where the data set does not know their names
-    changes: dict[str, list[Any]] = field(default_factory=dict)  # since the checkpoint that the run continues from
-    damaged: list[UserError] = field(default_factory=list)  # newer checkpoints than that one
-    saver: CheckpointSaver = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.saver = CheckpointSaver(self.folder)
-
-    @property
-    def epochs(self) -> int:
-        """Length of the run."""
-        return self.config.schedule.total_epochs
-
-    @property
-    def description(self) -> ModelDescription:
-        """What its checkpoints say of the model."""
-        return describe_model(self.config.model, self.objective.num_classes, self.preprocessing, self.classes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,6 +22,7 @@ TESTED = ("dcls", "models", "training", "evaluation", "reproduction")
 TESTED_ELSEWHERE = {
     "dcls/depthwise/triton_kernels.py": "test_dcls_depthwise.py",  # runs over every backend
     "dcls/depthwise/triton_rows.py": "test_dcls_depthwise.py",
+    "training/run.py": "test_train.py",  # what prepare puts together
     "scripts/_checkout.py": "test_reproduce.py",  # every script begins with it
 }
 OURS = {*ALLOWED, "train", "validate", "scripts", "tests"}
