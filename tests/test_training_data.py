@@ -217,6 +217,26 @@ def test_pictures_of_a_webdataset_are_decoded_as_those_of_folders(tmp_path) -> N
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_picture_of_a_webdataset_stops_training_and_evaluation(tmp_path, num_workers) -> None:
+    pytest.importorskip("webdataset")
+    write_shards(tmp_path)
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / f"{split}-0000.tar", "a") as archive:
+            add_file(archive, "x.png", b"broken")
+            add_file(archive, "x.cls", b"0")
+    data = DataConfig(dir=str(tmp_path), dataset="wds/quickstart", num_workers=num_workers)
+    loader = training_loader(opened(data), data, AugmentationConfig(), PREPROCESSING, BatchPlan(4, 4, 1), ALONE, seed=0)
+    with pytest.raises(UserError, match="cannot decode image of the data set: cannot identify image file"):
+        for _ in range(5):  # the order is random, and an epoch is as long as without the broken one
+            list(loader)
+    for rank in (0, 1):
+        distributed = DistributedContext(rank, 2, torch.device("cpu"))
+        with pytest.raises(UserError, match="cannot decode image of the data set: cannot identify image file"):
+            list(evaluation_loader(opened(data, "val", False), data, PREPROCESSING, distributed))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_webdataset_shards(tmp_path) -> None:
     pytest.importorskip("webdataset")
     write_shards(tmp_path)

@@ -65,6 +65,8 @@ def list_problems(config: Config, dataset: Any, num_classes: int, split: str) ->
                 problems += _problems(sample, name, num_classes)
             seen += len(batch)
             bar.update(len(batch))
+            if iterable and problems:  # it does not go on
+                return [problems[0]]
     if seen < len(dataset):
         problems.append(f"{len(dataset) - seen} images are missing or were left out, see the warnings above")
     return problems

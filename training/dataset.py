@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 from timm.data import ImageDataset
+from timm.data.readers.reader_wds import ReaderWds
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from dcls.errors import UserError
@@ -190,26 +191,78 @@ class EvaluationOrder(Sampler):
         return iter([(0, index) for index in self.indices])
 
 
+class IterableSamples(IterableDataset):
+    """An iterable data set of timm's; from the first image that cannot be read on come errors for ``ImageLoader``.
+
+    Args:
+        source: timm's ``IterableImageDataset``, without a transform.
+        transform: RGB image -> tensor (C, H, W).
+        decoding: How images become RGB.
+    """
+
+    def __init__(self, source: Any, transform: Callable[[Image.Image], Any], decoding: Decoding) -> None:
+        self.source, self.transform, self.decoding = source, transform, decoding
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        try:
+            _stop_at_errors(self.source.reader)
+            for image, target in self.source:
+                yield self.transform(self.decoding.rgb(image)), target
+        except Exception as error:  # as Pillow's decoders
+            while True:  # a loader drops what does not fill a batch
+                yield unreadable("of the data set", error), -1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.source.set_epoch(epoch)
+
+    def set_loader_cfg(self, num_workers: int) -> None:
+        """Tell the reader the number of loader processes, as timm's loader does."""
+        self.source.set_loader_cfg(num_workers=num_workers)
+
+
+def _stop_at_errors(reader: Any) -> None:
+    """Let the pipeline of a WebDataset raise what timm's reader would leave out with a warning."""
+    if not isinstance(reader, ReaderWds):
+        return
+    if reader.ds is None:
+        reader._lazy_init()
+    pipeline: Any = reader.ds
+    for stage in pipeline.pipeline:
+        if "handler" in getattr(stage, "kw", {}):
+            stage.kw["handler"] = _raise
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
 class IterableShare(IterableDataset):
     """One process's share of an unshuffled iterable data set: it reads all images and keeps every world_size-th.
 
     timm's readers share by shards, of which processes may have unequal numbers or none.
 
     Args:
-        source: timm's ``IterableImageDataset``.
+        samples: All of them.
     """
 
-    def __init__(self, source: Any, rank: int, world_size: int) -> None:
-        self.source, self.rank, self.world_size = source, rank, world_size
-        source.reader.dist_rank, source.reader.dist_num_replicas = 0, 1
+    def __init__(self, samples: IterableSamples, rank: int, world_size: int) -> None:
+        self.samples, self.rank, self.world_size = samples, rank, world_size
+        self.reader = samples.source.reader
+        self.reader.dist_rank, self.reader.dist_num_replicas = 0, 1
 
     def __len__(self) -> int:
         """All images, of all processes."""
-        return self.source.reader.num_samples
+        return self.reader.num_samples
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
-        return itertools.islice(iter(self.source), self.rank, None, self.world_size)
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for index, sample in enumerate(self.samples):
+            if index % self.world_size == self.rank or isinstance(sample[0], UserError):
+                yield sample
 
     def set_loader_cfg(self, num_workers: int) -> None:
         """Tell the reader the number of loader processes, as timm's loader does."""
-        self.source.set_loader_cfg(num_workers=num_workers)
+        self.samples.set_loader_cfg(num_workers)

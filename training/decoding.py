@@ -64,27 +64,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A transform of images that an iterable data set has opened already.
-
-    In place of an image that cannot be used comes the ``UserError``, see ``training.dataset.ImageLoader``.
-
-    Attributes:
-        transform: RGB image -> tensor.
-    """
-
-    decoding: Decoding
-    transform: Callable[[Image.Image], Any]
-
-    def __call__(self, image: Image.Image) -> Any:
-        """Transform one image."""
-        try:
-            return self.transform(self.decoding.rgb(image))
-        except Exception as error:  # as Pillow's decoders
-            return unreadable("of the data set", error)
-
-
 def unreadable(name: str, error: Exception, action: str = "decode") -> UserError:
     """Return the error of an image that cannot be read."""
     reason = printable(str(error) or type(error).__name__)

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,17 +54,16 @@ class ImageList:
 
     def add(self, path: str) -> None:
         """Sort in one file."""
-        parts = path.split("/")
-        hidden = next((depth for depth, part in enumerate(parts, 1) if _is_hidden(part)), None)
-        is_image = is_image_name(path)
-        if hidden is not None:
-            name = "/".join(parts[:hidden])
-            if (hidden < len(parts) or is_image) and name not in self.ignored[-1:]:
-                self.ignored.append(name)
+        folder, _, name = path.rpartition("/")
+        is_image = is_image_name(name)
+        hidden = _hidden_folder(folder) or (path if is_image and _is_hidden(name) else "")
+        if hidden:
+            if hidden not in self.ignored[-1:]:
+                self.ignored.append(hidden)
         elif is_image:
             self.paths.append(path)
-        elif len(parts) > 1:
-            self.unread[PurePosixPath(path).suffix or "without suffix"] += 1
+        elif folder and not _is_hidden(name):
+            self.unread[PurePosixPath(name).suffix or "without suffix"] += 1
 
     def notes(self, where: str | Path) -> list[str]:
         """Say in a line each what was left out, and is not used."""
@@ -314,6 +314,14 @@ def _without_common_root(paths: list[str]) -> list[str]:
     while parts and len({each[0] for each in parts}) == 1 and all(len(each) > 2 for each in parts):
         parts = [each[1:] for each in parts]
     return ["/".join(each) for each in parts]
+
+
+@cache
+def _hidden_folder(folder: str) -> str:
+    """Return the path as far as the first hidden folder in it, or nothing where there is none."""
+    parts = folder.split("/")
+    depth = next((depth for depth, part in enumerate(parts, 1) if _is_hidden(part)), 0)
+    return "/".join(parts[:depth])
 
 
 def _is_hidden(name: str) -> bool:

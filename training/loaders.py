@@ -14,8 +14,8 @@ from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
-from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableShare, TrainingOrder
-from training.decoding import BoundedShape, Decoded, Decoding
+from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableSamples, IterableShare, TrainingOrder
+from training.decoding import BoundedShape, Decoding
 from training.distributed import DistributedContext
 from training.parent_death import initialise_worker
 from training.seeding import derive_seed
@@ -109,8 +109,8 @@ def evaluation_loader(
     )
     bounded = BoundedShape(_LONGEST * max(height / width, width / height), transform)
     order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
-    samples = samples_of(dataset, bounded, decoding_of(preprocessing), seed=0)
-    if isinstance(samples, IterableDataset):
+    samples: Dataset = samples_of(dataset, bounded, decoding_of(preprocessing), seed=0)
+    if isinstance(samples, IterableSamples):
         samples = IterableShare(samples, distributed.rank, distributed.world_size)
     return _loader(samples, order, data.val_batch_size, data.num_workers, distributed, seed=0)
 
@@ -120,15 +120,16 @@ def decoding_of(preprocessing: Preprocessing) -> Decoding:
     return Decoding(preprocessing.exif_orientation, preprocessing.background)
 
 
-def samples_of(dataset: Any, transform: Any, decoding: Decoding, seed: int, *, replaces: bool = False) -> Dataset:
+def samples_of(
+    dataset: Any, transform: Any, decoding: Decoding, seed: int, *, replaces: bool = False
+) -> ImageSamples | IterableSamples:
     """Return the data set with its images decoded and transformed.
 
     Args:
         replaces: See ``ImageSamples``; not of iterable data sets.
     """
     if isinstance(dataset, IterableDataset):
-        dataset.transform = Decoded(decoding, transform)  # type: ignore[attr-defined]  # timm's has it
-        return dataset
+        return IterableSamples(dataset, transform, decoding)
     return ImageSamples(dataset, transform, seed, decoding, replaces)
 
 
