@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="read every image of both splits once, on all cores, list the broken ones, and end",
     )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="win over the file")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="keys in place of the file's")
     options = parser.parse_args(arguments)
     with cli_errors("; continue with checkpoint.resume=auto"), StopSignals().watched() as signals:
         config = load_config(options.config, options.overrides)

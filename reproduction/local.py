@@ -30,7 +30,7 @@ def processes_of_a_run(launcher: str, given: int | None) -> int:
         return 1
     processes = given or torch.cuda.device_count()
     if not processes:
-        raise UserError("there is no GPU here", "say how many processes torchrun is to start", key="--processes")
+        raise UserError("there is no GPU here", "add --processes N, the number of processes of a run", key="--launcher")
     return processes
 
 

@@ -71,7 +71,7 @@ def program_of(model: nn.Module, images: torch.Tensor) -> torch.export.ExportedP
 
 
 def export_hub(
-    model: nn.Module, description: ModelDescription, preprocessing: Preprocessing, folder: Path, licence: str
+    model: nn.Module, description: ModelDescription, preprocessing: Preprocessing, folder: Path, license_name: str
 ) -> None:
     """Write config.json, model.safetensors and README.md."""
     options = {key: value for key, value in description.options.items() if value is not None}
@@ -79,18 +79,19 @@ def export_hub(
     for key in ("exif_orientation", "background"):  # timm does not know them
         del data_config[key]
     save_for_hf(model, str(folder), model_args=options, data_config=data_config, safe_serialization=True)
-    card = model_card(model, description, preprocessing.input_size, folder.name, licence)
+    card = model_card(model, description, preprocessing.input_size, folder.name, license_name)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def model_card(
-    model: nn.Module, description: ModelDescription, input_size: tuple[int, int, int], title: str, licence: str
+    model: nn.Module, description: ModelDescription, input_size: tuple[int, int, int], title: str, license_name: str
 ) -> str:
-    """Return what the Hub shows: what it is, its numbers, how it is used, licence and citation."""
+    """Return what the Hub shows: what it is, its numbers, how it is used, license and citation."""
     release = release_of(description.name)
     size = "x".join(map(str, input_size[1:]))
     lines = [
-        "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {licence}", "tags: [dcls, timm]",
+        "---", "library_name: timm", "pipeline_tag: image-classification", f"license: {license_name}",
+        "tags: [dcls, timm]",
         "---", f"# {title}", "",
         f"`{description.name}`, a model with dilated convolutions with learnable spacings (arXiv:2306.00817).", "",
         f"- Parameters: {count_parameters(model):,}",

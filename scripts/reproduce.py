@@ -58,7 +58,7 @@ def _add_launch(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="for all runs, see train.py")
     parser.add_argument("--at-once", type=_positive, default=1, metavar="N", help="local, torchrun: runs side by side")
     parser.add_argument("--processes", type=_positive, metavar="N", help="processes on a node, by default one a GPU")
-    parser.add_argument("--cluster", type=Path, default=Path("reproduction/cluster.yaml"), help="what your SLURM wants")
+    parser.add_argument("--cluster", type=Path, default=Path("reproduction/cluster.yaml"), help="settings for SLURM")
     parser.add_argument(
         "--nodes", type=_positive, metavar="N", help="slurm, submitit: nodes of a run, by default the file's"
     )

@@ -16,13 +16,13 @@ from dcls.errors import UserError
 
 def _check_path(text: str) -> str:
     if not text or "\0" in text or len(text) > 4000 or max(map(len, text.split("/"))) > 255:
-        raise UserError(f"{text!r:.80} is no path of a file or folder")
+        raise UserError(f"{text!r:.80} is not a path")
     return text
 
 
 def _check_run_name(text: str) -> str:
     if not text or text in (".", "..") or "/" in text or "\0" in text or len(text) > 200:
-        raise UserError(f"{text!r:.80} is no name of a folder", "the run is in checkpoint.dir under this name")
+        raise UserError(f"{text!r:.80} is not a folder name", "the run is in checkpoint.dir under this name")
     return text
 
 
@@ -126,11 +126,11 @@ class DataConfig(Section):
     std: Deviations | None = None
     """Standard deviation of the three channels; by default the model's."""
     exif_orientation: bool | None = None
-    """Turn images as their EXIF data says, as viewers do; by default as the model was trained, and for a new one not,
-    as timm and torchvision."""
+    """Turn images as their EXIF data says, as viewers do. By default as the model was trained; a new one is trained
+    without it, as with timm and torchvision."""
     background: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)] | None = None
-    """Red, green and blue behind transparent pixels, 0 to 255; by default as the model was trained, and for a new one
-    white."""
+    """Red, green and blue behind transparent pixels, 0 to 255; by default as the model was trained, which is
+    white for a new one."""
     on_error: Literal["stop", "skip"] = "stop"
     """What happens in training when an image cannot be read. stop: the run ends, naming it. skip: it is named, and
     another one, chosen by seed, epoch and image alone, takes its place; metrics.csv counts them (train_replaced).
@@ -430,7 +430,7 @@ class LoggingConfig(Section):
     log_interval: Count = 50
     """Updates between two lines of the log."""
     wandb: Literal["off", "online", "offline"] = "off"
-    """Weights & Biases: off, synchronised, or written to the run's folder only."""
+    """Weights & Biases: off, synchronized, or written to the run's folder only."""
     wandb_project: str = "dcls"
     """Its project."""
     wandb_entity: str | None = None
