@@ -161,6 +161,11 @@ def fit(run: TrainingRun) -> None:
             averaged = state.ema.module if state.ema is not None else state.model
             save_weights(run.folder / WEIGHTS, averaged, run.description)
             metrics.say(f"finished: {outcome(run)}")
+    except RuntimeError:
+        if run.signals.received is None:
+            raise
+        run.saver.wait()
+        raise stop_request(run, run.signals.received) from None  # another process has answered the signal first
     finally:
         metrics.close()
     ballot.close()
@@ -214,6 +219,8 @@ def validation_scores(run: TrainingRun) -> dict[str, float]:
     """
     result: dict[str, float] = {}
     parts = snapshot.gather_parts(run.state, run.distributed)
+    if run.distributed.world_size > 1:
+        save(run, parts)  # each process stops by itself while it evaluates, and another one may be first
 
     def stop_if_asked() -> None:
         run.distributed.show_progress()
@@ -255,7 +262,12 @@ def stop(run: TrainingRun, signal_number: int, parts: list[dict[str, Any]] | Non
     """
     save(run, parts)
     run.saver.wait()
-    raise StopRequest(signal_number, f"after update {run.state.updates}, in epoch {run.state.epoch}, which is saved")
+    raise stop_request(run, signal_number)
+
+
+def stop_request(run: TrainingRun, signal_number: int) -> StopRequest:
+    """Say where a run that is saved has stopped."""
+    return StopRequest(signal_number, f"after update {run.state.updates}, in epoch {run.state.epoch}, which is saved")
 
 
 def choose_algorithms(training: TrainingConfig) -> None:

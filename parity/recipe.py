@@ -9,7 +9,7 @@ train.py runs: optimizer, groups, schedule, clamping and repulsive loss from the
 written by hand here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 import dcls
 from models.building import create_model
@@ -70,6 +71,19 @@ def largest_difference(row: str, **options: Any) -> float:
     return max(ratios)
 
 
+class OneBatch(IterableDataset):
+    """An epoch of one batch, in its own order."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.batch
+
+    def __len__(self) -> int:
+        return 1
+
+
 def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     """Train as train.py does, one update an epoch."""
     device = torch.device("cpu")
@@ -89,7 +103,9 @@ def train_ours(model: nn.Module, config: Config, batches: list[Batch]) -> None:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainState(model, model, None, optimizer, scheduler, scaler)
     for batch in batches:
-        train_epoch(state, [batch], objective, DistributedContext(0, 1, device), lambda _: None)  # type: ignore[arg-type]
+        loader = DataLoader(OneBatch(batch), batch_size=None)
+        train_epoch(state, loader, objective, DistributedContext(0, 1, device), lambda _: None)
+        state.complete_epoch({})
 
 
 def train_theirs(model: nn.Module, layers: Iterable[Any], config: Config, batches: list[Batch]) -> None:
