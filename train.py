@@ -4,6 +4,7 @@
 import argparse
 import math
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,6 +33,7 @@ from training.memory import batch_that_fits
 from training.metrics import MetricsLogger, counted_weights
 from training.model import choose_preprocessing, make_model
 from training.objective import make_objective
+from training.parent_death import end_with_launcher
 from training.pauses import SavePauses
 from training.resume import diff_config, read_first_good
 from training.run import TrainingRun
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 resume(run, checkpoints)
             distributed.check_equal(run.state.updates, folder)
             with signals.deferred():
+                end_with_launcher(signal.SIGTERM)
                 fit(run)
             destroy_distributed(distributed)
 

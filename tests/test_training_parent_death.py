@@ -57,10 +57,21 @@ def test_a_process_that_started_when_its_launcher_was_dead_stops(monkeypatch) ->
     received = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
-        end_with_launcher()
+        end_with_launcher(signal.SIGTERM)
         assert received == [signal.SIGTERM]
         monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-        end_with_launcher()
+        end_with_launcher(signal.SIGTERM)
         assert received == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_the_end_of_a_process_does_not_wait_for_its_workers() -> None:
+    code = (
+        "import torch\nfrom training.parent_death import initialise_worker, kill_workers_at_exit\n"
+        "kill_workers_at_exit()\n"
+        "loader = torch.utils.data.DataLoader(range(100), num_workers=1, worker_init_fn=initialise_worker)\n"
+        "iterator = iter(loader)\nnext(iterator)\niterator.kept = iterator\nraise SystemExit(3)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=60)
+    assert result.returncode == 3

@@ -1,6 +1,7 @@
 """The processes of a run: alone, or several started by torchrun."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def init_distributed(device: str | None = None, timeout_minutes: float = 10.0) -
         raise UserError(
             f"{device!r} is not a device", "use cuda or cpu", key="training.device", on_every_rank=True
         ) from None
-    end_with_launcher()
+    end_with_launcher(signal.SIGKILL)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if chosen.type == "cuda" and world_size > 1:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

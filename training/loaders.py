@@ -17,7 +17,7 @@ from training.config import AugmentationConfig, DataConfig
 from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableSamples, IterableShare, TrainingOrder
 from training.decoding import BoundedShape, Decoding
 from training.distributed import DistributedContext
-from training.parent_death import initialise_worker
+from training.parent_death import initialise_worker, kill_workers_at_exit
 from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -200,6 +200,8 @@ def _loader(
     max_replaced: int = 0,
 ) -> DataLoader:
     num_workers = default_workers() if num_workers is None else num_workers
+    if num_workers:
+        kill_workers_at_exit()
     iterable = isinstance(samples, IterableDataset)
     if iterable:
         samples.set_loader_cfg(num_workers=num_workers)

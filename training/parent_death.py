@@ -1,6 +1,8 @@
 """Processes that end with the one that started them, even if that one is killed."""
 
+import atexit
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -17,13 +19,18 @@ def signal_when_parent_dies(number: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
-def end_with_launcher() -> None:
-    """Stop this process when its torchrun dies, or now if it is dead already; a lone process is left alone."""
+def end_with_launcher(number: int) -> None:
+    """Send this process a signal when its torchrun dies, or now if it is dead already; a lone process is left alone.
+
+    Args:
+        number: SIGKILL as long as there is nothing to save: a process that waits for the others in torch's own code
+            answers no other signal. Then SIGTERM.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
-    signal_when_parent_dies(signal.SIGTERM)
+    signal_when_parent_dies(number)
     if sys.platform == "linux" and not _is_launcher(os.getppid()):  # it died while this process started
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
 
 
 def _is_launcher(process: int) -> bool:
@@ -31,6 +38,16 @@ def _is_launcher(process: int) -> bool:
         return b"torch" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def kill_workers_at_exit() -> None:
+    """Let the end of this process not wait for its loader processes: they ignore Python's signal to end."""
+    atexit.register(_kill_children)
+
+
+def _kill_children() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def initialise_worker(worker_id: int) -> None:
