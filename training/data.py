@@ -14,6 +14,7 @@ from training.config import TORCHVISION_FOLDERS, Config, DataConfig
 from training.decoding import open_image
 from training.distributed import DistributedContext
 from training.image_files import ArchiveReader, FolderReader, by_number_and_name, printable
+from training.labels import names_in_one_only
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def count_classes(train: Any, val: Any, requested: int | None) -> int:
     """
     names, val_names = class_names(train), class_names(val)
     if names and val_names and names != val_names:
-        odd = ", ".join(map(printable, sorted(set(names) ^ set(val_names))[:5]))
+        odd = names_in_one_only(names, val_names)
         raise UserError(
             f"the training split has {len(names)} classes and the validation split {len(val_names)}",
             f"only one of them has: {odd}" if odd else "they are the same, but in another order",

@@ -22,6 +22,11 @@ def check_labels(targets: Tensor, num_outputs: int) -> None:
         )
 
 
+def names_in_one_only(first: Sequence[str], second: Sequence[str]) -> str:
+    """List some classes that only one of two data sets has, for a message; empty where they differ in order alone."""
+    return ", ".join(map(printable, sorted(set(first) ^ set(second))[:5]))
+
+
 def check_same_classes(before: Sequence[str] | None, now: Sequence[str] | None, origin: object) -> None:
     """Refuse to continue with other classes than before.
 
@@ -35,7 +40,7 @@ def check_same_classes(before: Sequence[str] | None, now: Sequence[str] | None, 
     """
     if before is None or now is None or list(before) == list(now):
         return
-    odd = ", ".join(map(printable, sorted(set(before) ^ set(now))[:5]))
+    odd = names_in_one_only(before, now)
     raise UserError(
         f"{origin} was trained on other classes than those of the data set",
         f"only one of them has: {odd}" if odd else "they are the same in another order: restore the order",
