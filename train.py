@@ -15,33 +15,33 @@ from timm.utils import distribute_bn
 
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
-from training import snapshot
 from training.batches import plan_batches
-from training.check_data import check_data
-from training.checkpoint import save_weights
+from training.checkpoints import snapshot
+from training.checkpoints.checkpoint import save_weights
+from training.checkpoints.pauses import SavePauses
+from training.checkpoints.resume import diff_config, read_first_good
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
-from training.data import open_splits
-from training.distributed import Ballot, DistributedContext, destroy_distributed, init_distributed
+from training.data.check_data import check_data
+from training.data.labels import check_same_classes
+from training.data.loaders import evaluation_loader, training_loader
+from training.data.splits import open_splits
 from training.extras import require_package
 from training.flops import describe_size
-from training.labels import check_same_classes
-from training.loaders import evaluation_loader, training_loader
 from training.loop import NonFiniteLossError, train_epoch
 from training.memory import batch_that_fits
 from training.metrics import MetricsLogger, counted_weights
 from training.model import choose_preprocessing, make_model
 from training.objective import make_objective
-from training.parent_death import end_with_launcher
-from training.pauses import SavePauses
-from training.resume import diff_config, read_first_good
+from training.processes.distributed import Ballot, DistributedContext, destroy_distributed, init_distributed
+from training.processes.parent_death import end_with_launcher
+from training.processes.stop_signals import StopRequest, StopSignals
 from training.run import TrainingRun
 from training.run_folder import BEST, LAST, SAVES, WEIGHTS, resolve_run_dir, write_run_facts
 from training.run_lock import run_lock
 from training.seeding import seed_generators
 from training.state import TrainState, make_state
-from training.stop_signals import StopRequest, StopSignals
 from training.trial import try_out
 
 

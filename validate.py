@@ -28,13 +28,13 @@ from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
 from training.config_file import INVALID_YAML
-from training.data import class_names, is_image_folder, open_dataset, say_what_is_left_out, split_path
-from training.distributed import DistributedContext, destroy_distributed, init_distributed
+from training.data.loaders import evaluation_loader
+from training.data.splits import class_names, is_image_folder, open_dataset, say_what_is_left_out, split_path
 from training.flops import describe_size
-from training.loaders import evaluation_loader
 from training.memory import batch_that_fits
 from training.model import choose_preprocessing
 from training.precision import Precision
+from training.processes.distributed import DistributedContext, destroy_distributed, init_distributed
 
 FLAGS = {
     "data.dir": "--data-dir",

@@ -17,11 +17,11 @@ import torch
 from timm.utils import ModelEmaV3
 
 import models  # noqa: F401
-from training import snapshot
+from training.checkpoints import snapshot
+from training.checkpoints.saving import CheckpointSaver
 from training.config import CheckpointConfig, OptimizerConfig, ScheduleConfig
 from training.optimization import make_optimizer, make_scheduler
 from training.run_folder import describe_environment
-from training.saving import CheckpointSaver
 from training.state import TrainState
 
 

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dcls.errors import UserError
-from training.distributed import DistributedContext
-from training.labels import check_labels
+from training.data.labels import check_labels
 from training.precision import Precision
+from training.processes.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def evaluate(
 
     Args:
         model: (B, 3, H, W) -> logits (B, num_classes); put into eval mode.
-        loader: This process's share of the images, see ``training.data.evaluation_loader``. Targets (B,), or
+        loader: This process's share of the images, see ``training.data.splits.evaluation_loader``. Targets (B,), or
             (B, 1 + L) with up to L further labels that are right as well, -1 where there are fewer.
         outputs: The outputs among which the model chooses, in the order of the labels; None for all.
         on_batch: Called after each batch, to end the evaluation by an exception.

@@ -9,7 +9,7 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import nn
 
 from dcls.errors import UserError
-from training.image_files import printable
+from training.data.image_files import printable
 
 _VALIDATION_IMAGES = 50_000
 

@@ -15,9 +15,9 @@ from faults.campaign import Tally
 from training.batches import plan_batches
 from training.config import Config
 from training.config_file import load_config, valid_keys
-from training.distributed import init_distributed
-from training.loaders import training_transform
+from training.data.loaders import training_transform
 from training.objective import make_mixup
+from training.processes.distributed import init_distributed
 from training.trial import try_out
 
 _SECONDS = 30.0

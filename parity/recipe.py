@@ -24,11 +24,11 @@ from models.building import create_model
 from parity.reference import axis_order, put_reference_layers
 from training.config import Config
 from training.config_file import load_config
-from training.distributed import DistributedContext
 from training.loop import train_epoch
 from training.objective import Objective, make_penalty
 from training.optimization import make_optimizer, make_scheduler
 from training.precision import Precision
+from training.processes.distributed import DistributedContext
 from training.run_folder import describe_environment
 from training.state import TrainState
 

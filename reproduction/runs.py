@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from reproduction.rows import Row
-from training.resume import differences
+from training.checkpoints.resume import differences
 from training.run_folder import CONFIG, WEIGHTS
 
 # Where and how fast; the rest is the recipe.

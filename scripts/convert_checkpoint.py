@@ -17,7 +17,7 @@ import _checkout  # noqa: F401
 from evaluation.markdown import markdown_table
 from models.loading import load_model, own_preprocessing
 from models.released import RELEASES
-from training.checkpoint import save_weights
+from training.checkpoints.checkpoint import save_weights
 from training.cli import cli_errors
 
 

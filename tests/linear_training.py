@@ -6,9 +6,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.batches import BatchPlan
 from training.config import Config
-from training.dataset import TrainingOrder
-from training.distributed import DistributedContext
+from training.data.dataset import TrainingOrder
 from training.objective import Objective, make_objective
+from training.processes.distributed import DistributedContext
 from training.state import TrainState, make_state
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))

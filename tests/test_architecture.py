@@ -80,7 +80,7 @@ def test_triton_need_not_be_installed() -> None:
 
 
 def test_the_trainer_never_asks_whether_a_model_is_dcls() -> None:
-    files = [*(REPOSITORY / "training").glob("*.py"), REPOSITORY / "train.py"]
+    files = [*(REPOSITORY / "training").rglob("*.py"), REPOSITORY / "train.py"]
     users = [file.name for file in files if "dcls" in imported_modules(file)]
     # Parameter groups, step hook and penalty; what is drawn and logged of learned kernels.
     assert sorted(users) == ["objective.py", "optimization.py", "plot_kernels.py", "wandb_logger.py"]

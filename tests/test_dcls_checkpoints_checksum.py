@@ -7,7 +7,7 @@ from torch import nn
 
 from dcls.checkpoints import read_description, read_weights
 from dcls.errors import UserError
-from training.checkpoint import save_weights
+from training.checkpoints.checkpoint import save_weights
 
 
 def test_no_flipped_bit_of_a_safetensors_file_of_this_project_is_read(tmp_path) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from dcls.checkpoints import read_description
 from dcls.errors import UserError
 from models.loading import load_model
-from training.checkpoint import save_checkpoint
+from training.checkpoints.checkpoint import save_checkpoint
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch import nn
 from dcls.checkpoints import load_exactly, read_description, read_weights
 from dcls.errors import UserError
 from models.released import recognise
-from training.checkpoint import read_checkpoint, save_checkpoint, save_weights
+from training.checkpoints.checkpoint import read_checkpoint, save_checkpoint, save_weights
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import models  # noqa: F401
 from dcls.errors import UserError
 from evaluation.evaluate import Scores, evaluate
-from training.distributed import DistributedContext
 from training.precision import Precision
+from training.processes.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 

@@ -14,7 +14,7 @@ import validate
 from dcls.errors import UserError
 from evaluation.imagenet import class_indices
 from evaluation.model_specs import ModelSpec
-from training.distributed import DistributedContext
+from training.processes.distributed import DistributedContext
 
 IMAGENET = ImageNetInfo().label_names()
 ON_CPU = ["--workers", "0", "--device", "cpu"]

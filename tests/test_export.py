@@ -11,7 +11,7 @@ from processes import run_script
 from dcls.checkpoints.description import Preprocessing
 from models.building import create_model
 from models.loading import load_model
-from training.checkpoint import save_weights
+from training.checkpoints.checkpoint import save_weights
 from training.config import ModelConfig
 from training.model import describe_model
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import REPOSITORY
 from processes import run_script
 
-from training.checkpoint import read_checkpoint
+from training.checkpoints.checkpoint import read_checkpoint
 
 CLASSES = 8
 

@@ -12,7 +12,7 @@ import models  # noqa: F401
 from dcls.checkpoints import ModelDescription
 from dcls.errors import UserError
 from models.loading import load_initial_weights, load_model, load_weights
-from training.checkpoint import save_weights
+from training.checkpoints.checkpoint import save_weights
 from training.config import ModelConfig
 from training.model import describe_model, make_model
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 import train
 from dcls.checkpoints import read_weights
-from training.checkpoint import read_checkpoint
+from training.checkpoints.checkpoint import read_checkpoint
 
 
 def rows(folder):

@@ -17,7 +17,7 @@ from conftest import REPOSITORY
 from safetensors.torch import load_file
 
 import train
-from training.checkpoint import read_checkpoint
+from training.checkpoints.checkpoint import read_checkpoint
 from training.metrics import MetricsLogger
 from training.run_folder import saved_states
 

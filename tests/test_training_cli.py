@@ -45,7 +45,7 @@ def test_a_killed_loader_process_is_one_line(tiny_config, image_folder) -> None:
     config = tiny_config(data=f"{{dir: {image_folder}, image_size: 32, num_workers: 1}}")
     code = (
         "import os, signal, sys, train\n"
-        "from training.dataset import ImageSamples\n"
+        "from training.data.dataset import ImageSamples\n"
         "ImageSamples._read = lambda self, index: os.kill(os.getpid(), signal.SIGKILL)\n"
         "train.main(sys.argv[1:])"
     )

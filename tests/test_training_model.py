@@ -3,8 +3,8 @@ import torch
 
 from dcls.checkpoints.description import Preprocessing
 from training.config import DataConfig
-from training.distributed import DistributedContext
 from training.model import choose_preprocessing
+from training.processes.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)

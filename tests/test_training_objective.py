@@ -5,8 +5,8 @@ from timm.loss import SoftTargetCrossEntropy
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.config import AugmentationConfig
-from training.distributed import DistributedContext
 from training.objective import make_loss, make_mixup
+from training.processes.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)

@@ -8,7 +8,7 @@ from linear_training import ALONE, linear_config
 from dcls.errors import UserError
 from training.config import CheckpointConfig
 from training.config_file import load_config
-from training.distributed import DistributedContext
+from training.processes.distributed import DistributedContext
 from training.run_folder import environment, resolve_run_dir, write_run_facts
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from dcls.errors import UserError
 from training.memory import is_out_of_memory
-from training.stop_signals import StopRequest
+from training.processes.stop_signals import StopRequest
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MAIN_PROCESS_SECONDS = 30.0

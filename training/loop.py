@@ -16,10 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from dcls.errors import UserError
-from training.distributed import DistributedContext
-from training.labels import check_labels
-from training.loaders import Batch, count_replaced, epoch_batches
+from training.data.labels import check_labels
+from training.data.loaders import Batch, count_replaced, epoch_batches
 from training.objective import Objective
+from training.processes.distributed import DistributedContext
 from training.seeding import seed_generators
 from training.state import EpochProgress, TrainState
 

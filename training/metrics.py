@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from training.atomic_io import write_text_atomic
 from training.config import Config
-from training.distributed import DistributedContext
 from training.loop import UpdateSummary
+from training.processes.distributed import DistributedContext
 from training.run_folder import METRICS
 from training.state import TrainState
 

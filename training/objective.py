@@ -12,8 +12,8 @@ import dcls
 from dcls.errors import UserError
 from training.batches import BatchPlan
 from training.config import AugmentationConfig, Config, OptimizerConfig
-from training.distributed import DistributedContext
 from training.precision import Precision
+from training.processes.distributed import DistributedContext
 
 
 @dataclass(frozen=True)

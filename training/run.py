@@ -8,13 +8,13 @@ from torch.utils.data import DataLoader
 
 from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
+from training.checkpoints.saving import CheckpointSaver
 from training.config import Config
-from training.distributed import DistributedContext
 from training.model import describe_model
 from training.objective import Objective
-from training.saving import CheckpointSaver
+from training.processes.distributed import DistributedContext
+from training.processes.stop_signals import StopSignals
 from training.state import TrainState
-from training.stop_signals import StopSignals
 
 
 @dataclass

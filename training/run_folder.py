@@ -16,7 +16,7 @@ from dcls.errors import UserError
 from training.atomic_io import write_text_atomic
 from training.config import CheckpointConfig, Config
 from training.config_file import dump_config
-from training.distributed import DistributedContext
+from training.processes.distributed import DistributedContext
 
 LAST, BEST, SAVES, WEIGHTS = "last.pt", "best.pt", "saves", "model.safetensors"
 CONFIG, METRICS, ENVIRONMENT = "config.yaml", "metrics.csv", "environment.json"

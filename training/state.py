@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from training.config import Config
-from training.distributed import DistributedContext
 from training.objective import Objective
 from training.optimization import make_optimizer, make_scheduler
+from training.processes.distributed import DistributedContext
 
 
 @dataclass

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from training.distributed import Ballot
-from training.stop_signals import StopSignals
+from training.processes.distributed import Ballot
+from training.processes.stop_signals import StopSignals
 
 
 @dataclass

@@ -5,7 +5,7 @@ import torch
 from processes import run_script
 
 from dcls.errors import UserError
-from training.distributed import DistributedContext, init_distributed
+from training.processes.distributed import DistributedContext, init_distributed
 
 
 def test_processes_that_found_different_checkpoints_refuse_to_train() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dcls.errors import UserError
-from training.checkpoint import read_checkpoint
+from training.checkpoints.checkpoint import read_checkpoint
+from training.checkpoints.snapshot import check
 from training.config import Config
-from training.snapshot import check
 
 _SAME_RUN = (
     "model.name",

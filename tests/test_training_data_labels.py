@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dcls.errors import UserError
-from training.labels import check_labels, check_same_classes
+from training.data.labels import check_labels, check_same_classes
 
 
 def test_labels_that_are_no_outputs_are_named() -> None:

@@ -14,10 +14,17 @@ from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
-from training.dataset import EvaluationOrder, ImageLoader, ImageSamples, IterableSamples, IterableShare, TrainingOrder
-from training.decoding import BoundedShape, Decoding
-from training.distributed import DistributedContext
-from training.parent_death import initialise_worker, kill_workers_at_exit
+from training.data.dataset import (
+    EvaluationOrder,
+    ImageLoader,
+    ImageSamples,
+    IterableSamples,
+    IterableShare,
+    TrainingOrder,
+)
+from training.data.decoding import BoundedShape, Decoding
+from training.processes.distributed import DistributedContext
+from training.processes.parent_death import initialise_worker, kill_workers_at_exit
 from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -36,7 +43,7 @@ def training_loader(
     """Shuffled, augmented batches of this process; iterable data sets (wds/...) shuffle and share by themselves.
 
     Args:
-        dataset: From ``training.data.open_splits``.
+        dataset: From ``training.data.splits.open_splits``.
         preprocessing: From ``training.model.choose_preprocessing``.
         batches: From ``training.batches.plan_batches``.
 

@@ -5,9 +5,9 @@ import torch
 from linear_training import ALONE, linear_config, linear_training
 
 from dcls.errors import UserError
-from training.distributed import DistributedContext
+from training.checkpoints.snapshot import check, restore, take
 from training.loop import train_epoch
-from training.snapshot import check, restore, take
+from training.processes.distributed import DistributedContext
 
 FILE = Path("last.pt")
 MOMENTUM = {"name": "momentum", "lr": 0.1}

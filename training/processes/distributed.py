@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from dcls.errors import UserError
-from training.parent_death import end_with_launcher
-from training.watchdog import Watchdog
+from training.processes.parent_death import end_with_launcher
+from training.processes.watchdog import Watchdog
 
 _last_operation: dist.Work | None = None
 

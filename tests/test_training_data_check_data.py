@@ -1,8 +1,8 @@
 import pytest
 
 from dcls.errors import UserError
-from training.check_data import check_data
 from training.config_file import load_config
+from training.data.check_data import check_data
 
 
 def test_every_broken_image_has_a_line_and_the_end_counts_them(tiny_config, image_folder, capsys) -> None:

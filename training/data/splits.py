@@ -9,12 +9,12 @@ from typing import Any
 from timm.data import ImageDataset, create_dataset
 
 from dcls.errors import UserError
-from training.columns import check_columns, column_arguments
 from training.config import TORCHVISION_FOLDERS, Config, DataConfig
-from training.decoding import open_image
-from training.distributed import DistributedContext
-from training.image_files import ArchiveReader, FolderReader, by_number_and_name, printable
-from training.labels import names_in_one_only
+from training.data.columns import check_columns, column_arguments
+from training.data.decoding import open_image
+from training.data.image_files import ArchiveReader, FolderReader, by_number_and_name, printable
+from training.data.labels import names_in_one_only
+from training.processes.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
             download=config.download,
             batch_size=batch_size,
             seed=seed,
-            input_img_mode="",  # training.decoding converts them
+            input_img_mode="",  # training.data.decoding converts them
             **column_arguments(config),
         )
     except UserError:

@@ -5,10 +5,10 @@ from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
-from training.data import count_classes, open_dataset
-from training.distributed import DistributedContext
-from training.loaders import evaluation_loader, training_loader
+from training.data.loaders import evaluation_loader, training_loader
+from training.data.splits import count_classes, open_dataset
 from training.objective import make_mixup
+from training.processes.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)

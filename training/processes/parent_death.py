@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from training.stop_signals import STOP_SIGNALS
+from training.processes.stop_signals import STOP_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dcls.errors import UserError
-from training.image_files import printable
+from training.data.image_files import printable
 
 
 def check_labels(targets: Tensor, num_outputs: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dcls.errors import UserError
 from training.atomic_io import fsync_folder
-from training.checkpoint import save_checkpoint
+from training.checkpoints.checkpoint import save_checkpoint
 from training.run_folder import BEST, LAST, SAVES, saved_states
 
 KEPT = 3
@@ -35,7 +35,7 @@ class CheckpointSaver:
         """Copy the state of a run and write it in the background, as ``last.pt`` and, if asked to, ``best.pt``.
 
         Args:
-            content: From ``training.snapshot.take``.
+            content: From ``training.checkpoints.snapshot.take``.
 
         Raises:
             UserError: what was saved before could not be written.

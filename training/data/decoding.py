@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dcls.errors import UserError
-from training.image_files import printable
+from training.data.image_files import printable
 
 WHITE = (255, 255, 255)
 _SIXTEEN_BITS = ("PNG", "PPM")  # whose integers Pillow scales to 16 bits

@@ -7,7 +7,7 @@ from torch import nn
 
 from dcls.checkpoints import read_weights
 from dcls.errors import UserError
-from training.checkpoint import save_checkpoint, save_weights
+from training.checkpoints.checkpoint import save_checkpoint, save_weights
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from training import stop_signals
-from training.stop_signals import STOP_SIGNALS, StopRequest, StopSignals
+from training.processes import stop_signals
+from training.processes.stop_signals import STOP_SIGNALS, StopRequest, StopSignals
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -28,7 +28,7 @@ def test_in_training_a_signal_waits(number) -> None:
 
 def test_a_second_signal_ends_the_process() -> None:
     code = (
-        "import signal, time\nfrom training import stop_signals\nstop_signals._SAME_SIGNAL_SECONDS = 0.1\n"
+        "import signal, time\nfrom training.processes import stop_signals\nstop_signals._SAME_SIGNAL_SECONDS = 0.1\n"
         "with stop_signals.StopSignals().watched() as signals, signals.deferred():\n"
         "    signal.raise_signal(signal.SIGTERM)\n    time.sleep(0.2)\n    print('waiting', flush=True)\n"
         "    signal.raise_signal(signal.SIGTERM)\n    time.sleep(30)"

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from dcls.errors import UserError
-from training.columns import check_columns, column_arguments
 from training.config import DataConfig
+from training.data.columns import check_columns, column_arguments
 
 
 def test_readers_are_told_the_columns_that_are_configured_or_usual() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dcls.checkpoints.loading import load_exactly
 from dcls.errors import UserError
-from training.distributed import DistributedContext
+from training.processes.distributed import DistributedContext
 from training.state import EpochProgress, TrainState
 
 _KINDS: dict[str, type | tuple[type, ...]] = {

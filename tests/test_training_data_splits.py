@@ -15,9 +15,9 @@ from dcls.errors import UserError
 from scripts.make_quickstart_data import add_file
 from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
-from training.data import class_names, count_classes, open_dataset
-from training.distributed import DistributedContext
-from training.loaders import evaluation_loader, training_loader
+from training.data.loaders import evaluation_loader, training_loader
+from training.data.splits import class_names, count_classes, open_dataset
+from training.processes.distributed import DistributedContext
 
 ALONE = DistributedContext(rank=0, world_size=1, device=torch.device("cpu"))
 PREPROCESSING = Preprocessing((3, 32, 32), "bicubic", mean=(0.5,) * 3, std=(0.5,) * 3, crop_pct=1.0)

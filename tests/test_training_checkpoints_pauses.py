@@ -3,9 +3,9 @@ import signal
 import pytest
 from linear_training import ALONE
 
-from training.distributed import Ballot
-from training.pauses import SavePauses
-from training.stop_signals import StopRequest, StopSignals
+from training.checkpoints.pauses import SavePauses
+from training.processes.distributed import Ballot
+from training.processes.stop_signals import StopRequest, StopSignals
 
 
 def pauses(saved: list, updates: int | None = None, seconds: float | None = None) -> SavePauses:
@@ -22,7 +22,7 @@ def test_due_after_so_many_updates() -> None:
 
 def test_due_after_so_many_seconds_since_the_last_save(monkeypatch) -> None:
     now, saved = 100.0, []
-    monkeypatch.setattr("training.pauses.time.monotonic", lambda: now)
+    monkeypatch.setattr("training.checkpoints.pauses.time.monotonic", lambda: now)
     due = pauses(saved, seconds=60)
     due._saved_at = now
     now = 159.0

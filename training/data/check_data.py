@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from dcls.errors import UserError
 from training.config import Config
-from training.data import open_splits
-from training.dataset import EvaluationOrder
-from training.decoding import Decoding
-from training.distributed import DistributedContext
-from training.image_files import printable
-from training.loaders import samples_of
-from training.parent_death import initialise_worker
+from training.data.dataset import EvaluationOrder
+from training.data.decoding import Decoding
+from training.data.image_files import printable
+from training.data.loaders import samples_of
+from training.data.splits import open_splits
+from training.processes.distributed import DistributedContext
+from training.processes.parent_death import initialise_worker
 
 _BATCH = 64
 

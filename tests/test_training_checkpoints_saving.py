@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from dcls.errors import UserError
-from training import saving
-from training.checkpoint import read_checkpoint
+from training.checkpoints import saving
+from training.checkpoints.checkpoint import read_checkpoint
+from training.checkpoints.saving import KEPT, CheckpointSaver, link
 from training.run_folder import saved_states
-from training.saving import KEPT, CheckpointSaver, link
 
 
 def content(updates: int) -> dict:

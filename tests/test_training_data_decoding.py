@@ -12,12 +12,12 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from training.config import DataConfig
-from training.data import open_dataset
-from training.dataset import ImageLoader, ImageSamples
-from training.decoding import BoundedShape, Decoding
-from training.distributed import DistributedContext
-from training.image_files import FolderReader
-from training.loaders import evaluation_loader
+from training.data.dataset import ImageLoader, ImageSamples
+from training.data.decoding import BoundedShape, Decoding
+from training.data.image_files import FolderReader
+from training.data.loaders import evaluation_loader
+from training.data.splits import open_dataset
+from training.processes.distributed import DistributedContext
 
 PREPROCESSING = Preprocessing((3, 8, 8), "bilinear", mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0)
 AS_TIMM = Decoding()

@@ -12,8 +12,8 @@ from torchvision.datasets import ImageFolder
 
 from dcls.errors import UserError
 from training.config import DataConfig
-from training.data import class_names, count_classes, is_image_folder, open_dataset, say_what_is_left_out
-from training.image_files import SUFFIXES, FolderReader, printable
+from training.data.image_files import SUFFIXES, FolderReader, printable
+from training.data.splits import class_names, count_classes, is_image_folder, open_dataset, say_what_is_left_out
 
 
 def opened(folder: Path, split: str = "train", dataset: str = ""):

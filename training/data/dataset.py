@@ -12,7 +12,7 @@ from timm.data.readers.reader_wds import ReaderWds
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from dcls.errors import UserError
-from training.decoding import Decoding, unreadable
+from training.data.decoding import Decoding, unreadable
 from training.seeding import derive_seed, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from training import parent_death
-from training.parent_death import end_with_launcher
+from training.processes import parent_death
+from training.processes.parent_death import end_with_launcher
 
 FORK = """
 import os, signal, time
-from training.parent_death import initialise_worker
+from training.processes.parent_death import initialise_worker
 
 ready, told = os.pipe()
 worker = os.fork()
@@ -68,7 +68,7 @@ def test_a_process_that_started_when_its_launcher_was_dead_stops(monkeypatch) ->
 
 def test_the_end_of_a_process_does_not_wait_for_its_workers() -> None:
     code = (
-        "import torch\nfrom training.parent_death import initialise_worker, kill_workers_at_exit\n"
+        "import torch\nfrom training.processes.parent_death import initialise_worker, kill_workers_at_exit\n"
         "kill_workers_at_exit()\n"
         "loader = torch.utils.data.DataLoader(range(100), num_workers=1, worker_init_fn=initialise_worker)\n"
         "iterator = iter(loader)\nnext(iterator)\niterator.kept = iterator\nraise SystemExit(3)"

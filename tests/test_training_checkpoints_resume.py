@@ -4,9 +4,9 @@ import pytest
 from linear_training import linear_config, linear_training
 
 from dcls.errors import UserError
-from training.checkpoint import save_checkpoint
-from training.resume import diff_config, differences, read_first_good
-from training.snapshot import take
+from training.checkpoints.checkpoint import save_checkpoint
+from training.checkpoints.resume import diff_config, differences, read_first_good
+from training.checkpoints.snapshot import take
 
 
 def test_the_first_checkpoint_that_is_not_damaged_is_read(tmp_path) -> None:
