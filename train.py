@@ -15,7 +15,6 @@ from timm.utils import distribute_bn
 
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
-from training.batches import plan_batches
 from training.checkpoints import snapshot
 from training.checkpoints.checkpoint import save_weights
 from training.checkpoints.pauses import SavePauses
@@ -23,6 +22,7 @@ from training.checkpoints.resume import diff_config, read_first_good
 from training.cli import cli_errors
 from training.config import Config, TrainingConfig, describe_keys
 from training.config_file import load_config
+from training.data.batches import plan_batches
 from training.data.check_data import check_data
 from training.data.labels import check_same_classes
 from training.data.loaders import evaluation_loader, training_loader

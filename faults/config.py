@@ -12,9 +12,9 @@ from PIL import Image
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from faults.campaign import Tally
-from training.batches import plan_batches
 from training.config import Config
 from training.config_file import load_config, valid_keys
+from training.data.batches import plan_batches
 from training.data.loaders import training_transform
 from training.objective import make_mixup
 from training.processes.distributed import init_distributed

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from training.batches import BatchPlan
 from training.config import Config
+from training.data.batches import BatchPlan
 from training.data.dataset import TrainingOrder
 from training.objective import Objective, make_objective
 from training.processes.distributed import DistributedContext

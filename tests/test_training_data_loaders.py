@@ -3,8 +3,8 @@ import torch
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
-from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
+from training.data.batches import BatchPlan
 from training.data.loaders import evaluation_loader, training_loader
 from training.data.splits import count_classes, open_dataset
 from training.objective import make_mixup

@@ -13,8 +13,8 @@ from PIL import Image
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
 from scripts.make_quickstart_data import add_file
-from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
+from training.data.batches import BatchPlan
 from training.data.loaders import evaluation_loader, training_loader
 from training.data.splits import class_names, count_classes, open_dataset
 from training.processes.distributed import DistributedContext

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import dcls
 from dcls.errors import UserError
-from training.batches import BatchPlan
 from training.config import AugmentationConfig, Config, OptimizerConfig
+from training.data.batches import BatchPlan
 from training.precision import Precision
 from training.processes.distributed import DistributedContext
 

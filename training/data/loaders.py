@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
-from training.batches import BatchPlan
 from training.config import AugmentationConfig, DataConfig
+from training.data.batches import BatchPlan
 from training.data.dataset import (
     EvaluationOrder,
     ImageLoader,
@@ -45,7 +45,7 @@ def training_loader(
     Args:
         dataset: From ``training.data.splits.open_splits``.
         preprocessing: From ``training.model.choose_preprocessing``.
-        batches: From ``training.batches.plan_batches``.
+        batches: From ``training.data.batches.plan_batches``.
 
     Raises:
         UserError: there are fewer images than one global batch.

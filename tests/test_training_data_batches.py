@@ -1,7 +1,7 @@
 import pytest
 
 from dcls.errors import UserError
-from training.batches import plan_batches
+from training.data.batches import plan_batches
 
 
 @pytest.mark.parametrize(
