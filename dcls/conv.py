@@ -28,8 +28,8 @@ class DclsNd(PositionOwner):
 
     Attributes:
         weight: (O, I, N), one weight an element.
-        positions: (ndim, O, I, N), offsets from the kernel's centre in pixels, in the axis order of
-            dilated_kernel_size. The centre of an axis of k points is index k // 2.
+        positions: (ndim, O, I, N), offsets from the kernel's center in pixels, in the axis order of
+            dilated_kernel_size. The center of an axis of k points is index k // 2.
         sigma: (ndim, O, I, N), learned spread in pixels; None for the bilinear interpolations.
         bias: (O,) or None.
     """
@@ -83,7 +83,7 @@ class DclsNd(PositionOwner):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise as ``nn.ConvNd`` with a fan-in of N * I; positions and sigma too where the layer owns them."""
+        """Initialize as ``nn.ConvNd`` with a fan-in of N * I; positions and sigma too where the layer owns them."""
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.weight[0].numel())

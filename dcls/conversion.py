@@ -247,7 +247,7 @@ def _sets(model: nn.Module, layers: dict[str, DclsNd], share: str | None) -> lis
     if share is None:
         return []
     groups = [list(layers)] if share in ("stage", "channels") else _by_module(model, layers, share)
-    return [names for group in groups for names in _of_equal_shape(group, layers, only_neighbours=share == "stage")]
+    return [names for group in groups for names in _of_equal_shape(group, layers, only_neighbors=share == "stage")]
 
 
 def _by_module(model: nn.Module, layers: Iterable[str], pattern: str) -> list[list[str]]:
@@ -267,11 +267,11 @@ def _by_module(model: nn.Module, layers: Iterable[str], pattern: str) -> list[li
     return list(groups.values())
 
 
-def _of_equal_shape(names: Iterable[str], layers: dict[str, DclsNd], *, only_neighbours: bool) -> list[list[str]]:
+def _of_equal_shape(names: Iterable[str], layers: dict[str, DclsNd], *, only_neighbors: bool) -> list[list[str]]:
     """Split layers into sets that can share positions."""
     sets: list[list[str]] = []
     for name in names:
-        candidates = sets[-1:] if only_neighbours else sets
+        candidates = sets[-1:] if only_neighbors else sets
         fitting = [s for s in candidates if layers[s[0]].positions.shape == layers[name].positions.shape]
         if fitting:
             fitting[0].append(name)

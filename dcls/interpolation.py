@@ -76,12 +76,12 @@ def gaussian(d: Tensor, s: Tensor) -> Tensor:
 
 
 def hat_reach(s: Tensor) -> Tensor:
-    """Up to where the last but one grid point is touched; from there on the normalised kernel would not change."""
+    """Up to where the last but one grid point is touched; from there on the normalized kernel would not change."""
     return s - 1.0
 
 
 def floor_hat_reach(s: Tensor) -> Tensor:
-    """Just before the mass, which is not normalised, is gone."""
+    """Just before the mass, which is not normalized, is gone."""
     return torch.full_like(s, 0.99)
 
 

@@ -13,7 +13,7 @@ from dcls.interpolation import MASS_EPS, Interpolation, get_interpolation
 
 
 def axis_bounds(size: int) -> tuple[int, int]:
-    """First and last grid point of an axis, in pixels from its centre (index ``size // 2``)."""
+    """First and last grid point of an axis, in pixels from its center (index ``size // 2``)."""
     return -(size // 2), (size - 1) // 2
 
 
@@ -40,7 +40,7 @@ def construct_kernel(
 
     Args:
         weight: (O, I, N), any floating dtype; or (L, O, I, N) for L layers that share positions and spreads.
-        positions: (ndim, O, I, N), offsets from the kernel's centre in pixels, in the order of dilated_kernel_size.
+        positions: (ndim, O, I, N), offsets from the kernel's center in pixels, in the order of dilated_kernel_size.
         sigma: (ndim, O, I, N), its absolute value adds to the smallest spread, in pixels. None iff the interpolation
             has no spread.
         dilated_kernel_size: Extent of the dense kernel, 1 to 3 axes.

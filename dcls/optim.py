@@ -43,7 +43,7 @@ def param_groups(
         weight_decay: For the default groups only.
         lr_scale: Learning rate of positions and spreads over that of the other parameters. It multiplies the
             ``lr_scale`` of the group a parameter comes from, so it adds to layer decay.
-        lr: The key ``lr_scale`` is honoured by timm's schedulers only. Without one, give the optimizer's learning rate
+        lr: The key ``lr_scale`` is honored by timm's schedulers only. Without one, give the optimizer's learning rate
             here: the groups then carry ``lr`` itself.
 
     Returns:

@@ -97,7 +97,7 @@ def convnext_base_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> Conv
 
 @register_model
 def convnext_atto_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> ConvNeXtDcls:
-    """timm's ConvNeXt-Atto, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
+    """timm's ConvNeXt-Atto, 26 elements in 23x23, normalized bilinear interpolation: for quick runs."""
     defaults = dict(_ATTO, dilated_kernel_size=23, kernel_count=26, interpolation="bilinear")
     return _create("convnext_atto_dcls_bilinear", pretrained, defaults, kwargs)
 

@@ -65,7 +65,7 @@ def _create(variant: str, pretrained: bool, defaults: dict[str, Any], overrides:
 
 @register_model
 def fastvit_sa24_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
-    """FastViT-SA24, 34 elements in 17x17, normalised bilinear interpolation."""
+    """FastViT-SA24, 34 elements in 17x17, normalized bilinear interpolation."""
     return _create("fastvit_sa24_dcls_bilinear", pretrained, dict(FASTVIT_SA24, **_BILINEAR), kwargs)
 
 
@@ -77,7 +77,7 @@ def fastvit_sa24_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> FastV
 
 @register_model
 def fastvit_sa36_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> FastVitDcls:
-    """FastViT-SA36, 34 elements in 17x17, normalised bilinear interpolation."""
+    """FastViT-SA36, 34 elements in 17x17, normalized bilinear interpolation."""
     return _create("fastvit_sa36_dcls_bilinear", pretrained, dict(_SA36, **_BILINEAR), kwargs)
 
 

@@ -14,7 +14,7 @@ from dcls.checkpoints.reading import read_description, read_weights
 from dcls.errors import UserError
 
 from .building import create_model
-from .released.upstream import recognise, to_model
+from .released.upstream import recognize, to_model
 from .trial import build_on_meta, machine_memory
 
 
@@ -148,7 +148,7 @@ def own_preprocessing(model: nn.Module, *, use_test_size: bool = False) -> Prepr
 
 def _describe_released(weights: dict[str, Tensor], checkpoint: str | Path) -> ModelDescription:
     try:
-        upstream = recognise(weights)
+        upstream = recognize(weights)
     except UserError as error:
         raise UserError(
             f"{checkpoint} does not say which model it belongs to", f"validate.py takes the name by --model ({error})"

@@ -32,7 +32,7 @@ class MetaFormerDcls(DclsVariant, MetaFormer):
         self._use_original_eps()
 
     def _use_original_eps(self) -> None:
-        """Normalise in the head with the original's 1e-5; with timm's 1e-6 logits would differ by 1e-3."""
+        """Normalize in the head with the original's 1e-5; with timm's 1e-6 logits would differ by 1e-3."""
         head: Any = self.head
         if isinstance(head.fc, MlpHead):
             norm: Any = head.fc.norm
@@ -86,7 +86,7 @@ _XS12 = dict(depths=(2, 2, 6, 2), dims=(32, 64, 160, 256))
 
 @register_model
 def convformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """ConvFormer-S18, 40 elements in 17x17, normalised bilinear interpolation."""
+    """ConvFormer-S18, 40 elements in 17x17, normalized bilinear interpolation."""
     defaults = dict(CONVFORMER_S18, dilated_kernel_size=17, kernel_count=40, interpolation="bilinear")
     return _create("convformer_s18_dcls_bilinear", pretrained, defaults, kwargs)
 
@@ -114,7 +114,7 @@ def convformer_xs12(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
 
 @register_model
 def convformer_xs12_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """ConvFormer of 12 narrow blocks, 26 elements in 23x23, normalised bilinear interpolation: for quick runs."""
+    """ConvFormer of 12 narrow blocks, 26 elements in 23x23, normalized bilinear interpolation: for quick runs."""
     defaults = dict(_CONVFORMER, **_XS12, dilated_kernel_size=23, kernel_count=26, interpolation="bilinear")
     return _create("convformer_xs12_dcls_bilinear", pretrained, defaults, kwargs)
 
@@ -135,7 +135,7 @@ def convformer_xs12_dcls_gaussian(pretrained: bool = False, **kwargs: Any) -> Me
 
 @register_model
 def caformer_s18_dcls_bilinear(pretrained: bool = False, **kwargs: Any) -> MetaFormerDcls:
-    """CAFormer-S18, 34 elements in 17x17, normalised bilinear interpolation; stages 3 and 4 attend."""
+    """CAFormer-S18, 34 elements in 17x17, normalized bilinear interpolation; stages 3 and 4 attend."""
     defaults = dict(_CAFORMER, **_S18, dilated_kernel_size=17, kernel_count=34, interpolation="bilinear")
     return _create("caformer_s18_dcls_bilinear", pretrained, defaults, kwargs)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dcls.checkpoints.reading import read_weights
 from models.loading import load_weights
-from models.released.upstream import UpstreamCheckpoint, recognise, released_names
+from models.released.upstream import UpstreamCheckpoint, recognize, released_names
 from parity.reference import put_reference_layers
 from training.run_folder import describe_environment
 
@@ -38,7 +38,7 @@ def compare(keys: Path) -> tuple[UpstreamCheckpoint, float, int, int]:
     """
     torch.manual_seed(0)
     shapes = read_shapes(keys)
-    layout = recognise({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    layout = recognize({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
     ours = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     names = released_names(list(shapes), layout, ours)
     state = draw(shapes, names, ours)

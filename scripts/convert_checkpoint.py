@@ -4,7 +4,7 @@
     scripts/convert_checkpoint.py convnext_dcls_gauss_tiny_1k_224_ema.pth convnext_tiny_dcls_gaussian.safetensors
     scripts/convert_checkpoint.py --list
 
-The layout is recognised by the file's keys and shapes. The result knows its model and preprocessing, and is what
+The layout is recognized by the file's keys and shapes. The result knows its model and preprocessing, and is what
 validate.py and train.py (model.initial_checkpoint) take.
 """
 
@@ -47,7 +47,7 @@ def list_releases() -> str:
 
 
 def convert(source: Path, target: Path) -> str:
-    """Write the file in this project's format; returns what was recognised.
+    """Write the file in this project's format; returns what was recognized.
 
     Raises:
         UserError: the file cannot be read, or its layout is unknown.

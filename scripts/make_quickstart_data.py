@@ -44,7 +44,7 @@ def read_idx(path: Path, header: int) -> np.ndarray:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Encode a grey image, (H, W) uint8."""
+    """Encode a gray image, (H, W) uint8."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png", optimize=True)
     return file.getvalue()

@@ -29,7 +29,7 @@ def _seed() -> None:
 
 @pytest.fixture
 def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fill memory that torch hands out uninitialised with NaN, so that a kernel that leaves an element unwritten is seen.
+    """Fill memory that torch hands out uninitialized with NaN, so that a kernel that leaves an element unwritten is seen.
 
     PyTorch does so, in Python and in C++ alike, while it is to be deterministic.
     """

@@ -15,7 +15,7 @@ from torch import nn
 
 from dcls.checkpoints import load_exactly, read_description, read_weights
 from dcls.errors import UserError
-from models.released import recognise
+from models.released import recognize
 from training.checkpoints.checkpoint import read_checkpoint, save_checkpoint, save_weights
 
 
@@ -169,7 +169,7 @@ def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
         read_weights(tmp_path / "none.pth")
     save_file({"some.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="layout is unknown.*some.weight"):
-        recognise(read_weights(tmp_path / "other.safetensors"))
+        recognize(read_weights(tmp_path / "other.safetensors"))
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match="holds no weights"):
         read_weights(tmp_path / "none.pth")

@@ -103,7 +103,7 @@ def test_a_convolution_in_two_places_is_replaced_in_both() -> None:
     assert isinstance(net[1], dcls.Dcls2d) and net[0][0] is net[1]
 
 
-class Standardised(nn.Conv2d):
+class Standardized(nn.Conv2d):
     def forward(self, x):
         return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_replaced_is_reported() -> None:
     net = nn.ModuleDict(
         {
             "plain": nn.Conv2d(4, 4, 7, **depthwise),
-            "own": Standardised(4, 4, 7, **depthwise),
+            "own": Standardized(4, 4, 7, **depthwise),
             "normed": nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 7, **depthwise)),
             "strided": nn.Conv2d(4, 4, 8, stride=2, **depthwise),
             "line": nn.Conv1d(4, 4, 7, **depthwise),
@@ -122,7 +122,7 @@ def test_what_cannot_be_replaced_is_reported() -> None:
     conversion = dcls.convert(net, dilated_kernel_size=(11, 11), kernel_count=3, share=None)
     assert list(conversion.replaced) == ["plain"]
     reasons = conversion.skipped
-    assert "a Standardised computes something else" in reasons["own"]
+    assert "a Standardized computes something else" in reasons["own"]
     assert "its weight is computed" in reasons["normed"]
     assert "no padding keeps its output's shape" in reasons["strided"] and "odd size" in reasons["strided"]
     assert "its kernel has 1 axes" in reasons["line"]

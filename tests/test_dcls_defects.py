@@ -91,7 +91,7 @@ def test_4_a_clamped_element_is_brought_back_by_gradient_descent(interpolation, 
     ours.clamp_positions()
     assert ours.positions.flatten().tolist() == ([2.0, 3.0] if sign > 0 else [-3.0, -3.0])
     target = torch.zeros(6, 7)
-    target[3, 3] = 1.0  # the centre
+    target[3, 3] = 1.0  # the center
     target = torch.nn.functional.avg_pool2d(target[None, None], 5, 1, 2)[0, 0]
     optimizer = torch.optim.Adam([ours.positions], lr=0.05)
     for _ in range(100):

@@ -42,7 +42,7 @@ def test_loads_that_replace_tensors_stay_shared(tmp_path) -> None:
     assert torch.equal(empty(x), source(x))
 
 
-def test_meta_modules_can_be_initialised_afterwards() -> None:
+def test_meta_modules_can_be_initialized_afterwards() -> None:
     with torch.device("meta"):
         model = SharedPair()
     model.to_empty(device="cpu")

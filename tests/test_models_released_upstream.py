@@ -1,4 +1,4 @@
-"""Released checkpoints: recognised, converted, equal to the reference; hostile and wrong files refused."""
+"""Released checkpoints: recognized, converted, equal to the reference; hostile and wrong files refused."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ from released_files import released_names, tiny_reference
 import dcls
 from dcls.checkpoints import read_weights
 from models.loading import load_weights
-from models.released import recognise, to_model
+from models.released import recognize, to_model
 
 SAMPLES = REPOSITORY.parent / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the released samples lie outside this repository")
@@ -39,7 +39,7 @@ def sample_files() -> list[Path]:
 @pytest.mark.parametrize("index", range(3))
 def test_samples_give_the_references_logits(index) -> None:
     file = sample_files()[index]
-    layout = recognise(read_weights(file))
+    layout = recognize(read_weights(file))
     model = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     load_weights(model, read_weights(file), file)
     expected = torch.load(file.parent / "io.pt", weights_only=True)
@@ -59,7 +59,7 @@ def shapes_of(layout: str) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
 
 @needs_samples
 @pytest.mark.parametrize("layout", KEYS)
-def test_full_size_layouts_are_recognised_and_fit(layout) -> None:
+def test_full_size_layouts_are_recognized_and_fit(layout) -> None:
     shared: dict[tuple, torch.Tensor] = {}
     state = {}
     for name, (shape, dtype) in shapes_of(layout).items():
@@ -67,7 +67,7 @@ def test_full_size_layouts_are_recognised_and_fit(layout) -> None:
         if name.endswith((".P", ".SIG")):  # a stage's layers have the same values
             value = shared.setdefault((name.rpartition(".")[2], shape), value)
         state[name] = value
-    found = recognise(state)
+    found = recognize(state)
     assert found.model == KEYS[layout]
     model = timm.create_model(found.model)
     converted = to_model(state, model)
@@ -82,7 +82,7 @@ def test_a_resnet_with_unshared_positions_equals_the_reference(tmp_path) -> None
         {"state_dict": {k: torch.zeros_like(v) for k, v in state.items()}, "state_dict_ema": state},
         tmp_path / "r.pth.tar",
     )
-    layout = recognise(read_weights(tmp_path / "r.pth.tar"))
+    layout = recognize(read_weights(tmp_path / "r.pth.tar"))
     assert (layout.model, layout.depths) == ("resnet50_dcls_bilinear_unnormalized", (1, 1, 1, 1))
     ours = timm.create_model(layout.model, num_classes=layout.num_classes, **layout.options).eval()
     load_weights(ours, read_weights(tmp_path / "r.pth.tar"), "r.pth.tar")

@@ -1,4 +1,4 @@
-"""Every mode of Pillow's: right colours, or an error that names the file."""
+"""Every mode of Pillow's: right colors, or an error that names the file."""
 
 import io
 
@@ -66,8 +66,8 @@ def test_transparency_is_composed_over_the_background() -> None:
     half = Image.new("RGBA", (2, 2), (200, 100, 0, 51))  # a fifth
     assert decoded(half, "PNG")[0, 0].tolist() == [244, 224, 204]
     assert decoded(half, "PNG", Decoding(background=(0, 0, 0)))[0, 0].tolist() == [40, 20, 0]
-    grey = Image.new("LA", (2, 2), (10, 0))
-    assert decoded(grey, "PNG", Decoding(background=(1, 2, 3)))[0, 0].tolist() == [1, 2, 3]
+    gray = Image.new("LA", (2, 2), (10, 0))
+    assert decoded(gray, "PNG", Decoding(background=(1, 2, 3)))[0, 0].tolist() == [1, 2, 3]
     palette = Image.new("P", (2, 2), 0)
     palette.putpalette([9, 9, 9, 50, 60, 70])
     palette.putpixel((0, 0), 1)

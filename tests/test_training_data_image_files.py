@@ -25,9 +25,9 @@ def samples(dataset) -> list[tuple[str, int]]:
     return [(dataset.filename(index, basename=True), int(dataset.reader[index][1])) for index in range(len(dataset))]
 
 
-def picture(path: Path, colour: int = 0) -> Path:
+def picture(path: Path, color: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), (colour, 0, 0)).save(path)
+    Image.new("RGB", (4, 4), (color, 0, 0)).save(path)
     return path
 
 

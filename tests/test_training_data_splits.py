@@ -172,7 +172,7 @@ def test_a_webdataset_has_keys_for_its_files_and_entries(tmp_path) -> None:
     with tarfile.open(tmp_path / "val-0000.tar", "w") as archive:
         for label, images in enumerate(quickstart_images().values()):
             add_file(archive, f"{label}.photo.png", images[0])
-            add_file(archive, f"{label}.json", json.dumps({"kind": label, "colour": "red"}).encode())
+            add_file(archive, f"{label}.json", json.dumps({"kind": label, "color": "red"}).encode())
     info = {"name": "val", "num_samples": 10, "filenames": ["val-0000.tar"], "shard_lengths": [10]}
     (tmp_path / "_info.json").write_text(json.dumps({"splits": {"val": info}}))
     right = {"image_column": "photo.png", "label_column": "kind"}
@@ -187,7 +187,7 @@ def test_a_webdataset_has_keys_for_its_files_and_entries(tmp_path) -> None:
             {"image_column": "image"},
             "data.image_column: the data set has no column 'image'; choose from photo.png, json",
         ),
-        ({"label_column": "class"}, "data.label_column: the data set has no column 'class'; choose from kind, colour"),
+        ({"label_column": "class"}, "data.label_column: the data set has no column 'class'; choose from kind, color"),
         ({"label_column": None}, "data.label_column: the data set has no column 'cls'; choose from photo.png, json"),
     ):
         with pytest.raises(UserError, match=message):

@@ -13,12 +13,12 @@ from training.processes.parent_death import end_with_launcher
 
 FORK = """
 import os, signal, time
-from training.processes.parent_death import initialise_worker
+from training.processes.parent_death import initialize_worker
 
 ready, told = os.pipe()
 worker = os.fork()
 if worker == 0:
-    initialise_worker(0)
+    initialize_worker(0)
     os.write(told, b".")
     time.sleep(100)
     os._exit(0)
@@ -68,9 +68,9 @@ def test_a_process_that_started_when_its_launcher_was_dead_stops(monkeypatch) ->
 
 def test_the_end_of_a_process_does_not_wait_for_its_workers() -> None:
     code = (
-        "import torch\nfrom training.processes.parent_death import initialise_worker, kill_workers_at_exit\n"
+        "import torch\nfrom training.processes.parent_death import initialize_worker, kill_workers_at_exit\n"
         "kill_workers_at_exit()\n"
-        "loader = torch.utils.data.DataLoader(range(100), num_workers=1, worker_init_fn=initialise_worker)\n"
+        "loader = torch.utils.data.DataLoader(range(100), num_workers=1, worker_init_fn=initialize_worker)\n"
         "iterator = iter(loader)\nnext(iterator)\niterator.kept = iterator\nraise SystemExit(3)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=60)

@@ -118,7 +118,7 @@ class DataConfig(Section):
     image_size: Annotated[int | list[int] | None, BeforeValidator(_check_image_size)] = None
     """Side of the square input in pixels, or [height, width]; by default the model's."""
     crop_pct: Annotated[float, Field(ge=0.1, le=1)] | None = None
-    """Evaluation: side of the centre crop over the resized image's shorter side; by default the model's."""
+    """Evaluation: side of the center crop over the resized image's shorter side; by default the model's."""
     resize_interpolation: Literal["bilinear", "bicubic", "nearest"] | None = None
     """Evaluation: how images are resized; by default the model's."""
     mean: Channels | None = None
@@ -189,7 +189,7 @@ class AugmentationConfig(Section):
     random_erasing: Fraction = 0.25
     """Probability that a rectangle is erased."""
     random_erasing_mode: Literal["const", "rand", "pixel"] = "pixel"
-    """What the rectangle is filled with: zeros, one random colour, or noise."""
+    """What the rectangle is filled with: zeros, one random color, or noise."""
     random_erasing_count: Annotated[int, Field(ge=1, le=100)] = 1
     """Most rectangles in an image."""
     mixup: NonNegative = 0.8

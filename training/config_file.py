@@ -236,7 +236,7 @@ def _shown(value: Any) -> str:
 
 
 def _suggestion(name: str) -> str:
-    """Return the valid key nearest to a wrong one; a key in the wrong section is recognised by its last part."""
+    """Return the valid key nearest to a wrong one; a key in the wrong section is recognized by its last part."""
     keys = valid_keys()
     if "." not in name:
         near = difflib.get_close_matches(name, [*section_types(), *(k.split(".")[1] for k in keys)], n=1)

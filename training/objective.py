@@ -1,4 +1,4 @@
-"""What is minimised: the loss, the mixtures of images that it fits, and the penalty on DCLS positions."""
+"""What is minimized: the loss, the mixtures of images that it fits, and the penalty on DCLS positions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

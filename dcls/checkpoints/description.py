@@ -26,7 +26,7 @@ class Preprocessing:
         input_size: (channels, height, width).
         interpolation: How images are resized: bilinear, bicubic, ...
         mean, std: Of each channel, of values in [0, 1].
-        crop_pct: Side of the centre crop over the resized image's shorter side.
+        crop_pct: Side of the center crop over the resized image's shorter side.
         crop_mode: center, squash or border.
         exif_orientation: Whether images are turned as their EXIF data says; timm does not.
         background: Red, green and blue behind transparent pixels, 0 to 255.

@@ -16,7 +16,7 @@
 //
 // and each product is of the same kind, half as high, so that it can be halved again. A difference of two rows and the row
 // that it was taken from cancel by rounding only: an output is as exact as the largest pixels allow that are within reach
-// of it, or of its neighbouring row.
+// of it, or of its neighboring row.
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-"""Recognise what a released file holds by its keys and shapes, and fit its weights to this project's models."""
+"""Recognize what a released file holds by its keys and shapes, and fit its weights to this project's models."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -41,7 +41,7 @@ class UpstreamCheckpoint:
 
     @property
     def interpolation(self) -> str:
-        """Files with spreads are Gaussian; of the others, ConvNeXt and ResNet are not normalised."""
+        """Files with spreads are Gaussian; of the others, ConvNeXt and ResNet are not normalized."""
         if self.has_spread:
             return "gaussian"
         return "bilinear_unnormalized" if self.family in ("ConvNeXt", "ResNet") else "bilinear"
@@ -150,8 +150,8 @@ _FAMILIES = {
 }
 
 
-def recognise(state: State) -> UpstreamCheckpoint:
-    """Recognise the model of a released file's weights.
+def recognize(state: State) -> UpstreamCheckpoint:
+    """Recognize the model of a released file's weights.
 
     Raises:
         UserError: they are of no released kind.
@@ -173,7 +173,7 @@ def to_model(state: State, model: nn.Module) -> State:
     """
     if not any(key.endswith(".P") for key in state):
         return state
-    layout = recognise(state)
+    layout = recognize(state)
     _check_fit(layout, model)
     plain = {key: value for key, value in state.items() if not _is_learned(key)}
     result = dict(_FAMILIES[layout.family].rename(plain, model))

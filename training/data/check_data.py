@@ -17,7 +17,7 @@ from training.data.image_files import printable
 from training.data.loaders import samples_of
 from training.data.splits import open_splits
 from training.processes.distributed import DistributedContext
-from training.processes.parent_death import initialise_worker
+from training.processes.parent_death import initialize_worker
 
 _BATCH = 64
 
@@ -55,7 +55,7 @@ def list_problems(config: Config, dataset: Any, num_classes: int, split: str) ->
         samples.set_loader_cfg(num_workers=workers)
     order = None if iterable else EvaluationOrder(len(dataset), 0, 1)
     loader: DataLoader = DataLoader(
-        samples, _BATCH, sampler=order, num_workers=workers, collate_fn=list, worker_init_fn=initialise_worker
+        samples, _BATCH, sampler=order, num_workers=workers, collate_fn=list, worker_init_fn=initialize_worker
     )
     problems, seen = [], 0
     with tqdm(total=len(dataset), desc=split, unit="image", leave=False, disable=not sys.stderr.isatty()) as bar:

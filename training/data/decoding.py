@@ -18,12 +18,12 @@ _SIXTEEN_BITS = ("PNG", "PPM")  # whose integers Pillow scales to 16 bits
 class Decoding:
     """How images become 8-bit RGB.
 
-    Grey images of 16 bits are scaled to 8, as Pillow does with colours. Integers of 32 bits and floats are refused,
+    Gray images of 16 bits are scaled to 8, as Pillow does with colors. Integers of 32 bits and floats are refused,
     because nothing says which of their values is white.
 
     Attributes:
         exif_orientation: Turn images as their EXIF data says; timm and torchvision do not.
-        background: Colour behind transparent pixels.
+        background: Color behind transparent pixels.
     """
 
     exif_orientation: bool = False
@@ -33,7 +33,7 @@ class Decoding:
         """Convert an image.
 
         Raises:
-            ValueError: its values have no meaning as a colour.
+            ValueError: its values have no meaning as a color.
             Exception: whatever Pillow's decoders raise for a damaged file.
         """
         has_sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BITS)
@@ -77,7 +77,7 @@ def open_image(path: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class BoundedShape:
-    """A transform that cuts the ends of absurdly long images off, which the evaluation's centre crop never shows.
+    """A transform that cuts the ends of absurdly long images off, which the evaluation's center crop never shows.
 
     Without it 1 x 60,000 pixels would be enlarged to 256 x 15 million first.
 

@@ -12,7 +12,7 @@ def check_labels(targets: Tensor, num_outputs: int) -> None:
     """Refuse labels that are no outputs; the labels are on the CPU still, where that costs nothing.
 
     Raises:
-        UserError: the images are not labelled, or the model has fewer outputs.
+        UserError: the images are not labeled, or the model has fewer outputs.
     """
     if targets.min() < 0 or targets.max() >= num_outputs:
         raise UserError(

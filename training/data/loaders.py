@@ -24,7 +24,7 @@ from training.data.dataset import (
 )
 from training.data.decoding import BoundedShape, Decoding
 from training.processes.distributed import DistributedContext
-from training.processes.parent_death import initialise_worker, kill_workers_at_exit
+from training.processes.parent_death import initialize_worker, kill_workers_at_exit
 from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]
@@ -70,7 +70,7 @@ def training_loader(
 
 
 def training_transform(augmentation: AugmentationConfig, preprocessing: Preprocessing) -> Any:
-    """timm's random crop, flips, colours, policy and erasing.
+    """timm's random crop, flips, colors, policy and erasing.
 
     Raises:
         UserError: timm does not know the policy.
@@ -221,6 +221,6 @@ def _loader(
         pin_memory=distributed.device.type == "cuda",
         drop_last=isinstance(order, TrainingOrder),
         persistent_workers=num_workers > 0,
-        worker_init_fn=initialise_worker,
+        worker_init_fn=initialize_worker,
         generator=torch.Generator().manual_seed(derive_seed(seed, distributed.rank)),
     )

@@ -50,7 +50,7 @@ def _kill_children() -> None:
         child.kill()
 
 
-def initialise_worker(worker_id: int) -> None:
+def initialize_worker(worker_id: int) -> None:
     """Leave signals to the training process, which torchrun and terminals send them to as well, and die with it.
 
     Args:
