@@ -198,6 +198,7 @@ def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> N
             "updates": state.updates,
             "train_loss": summary.loss,
             "train_images_per_second": summary.images_per_second,
+            "train_waiting": summary.waiting,
             **({"train_replaced": summary.replaced} if run.config.data.on_error == "skip" else {}),
             **validation_scores(run),
         }

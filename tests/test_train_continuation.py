@@ -37,7 +37,11 @@ def run(config: str, name: str, *overrides: str) -> None:
 def table(folder: Path, *ignored: str) -> list[dict]:
     with (folder / "metrics.csv").open() as file:
         return [
-            {key: value for key, value in row.items() if key not in ("train_images_per_second", *ignored)}
+            {
+                key: value
+                for key, value in row.items()
+                if key not in ("train_images_per_second", "train_waiting", *ignored)
+            }
             for row in csv.DictReader(file)
         ]
 

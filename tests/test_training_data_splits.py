@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from hugging_face_table import quickstart_images, write_table
 from PIL import Image
 
 from dcls.checkpoints.description import Preprocessing
@@ -82,15 +82,6 @@ def write_fashion_mnist(folder) -> None:
                 file.write(path.read_bytes())
 
 
-def quickstart_images() -> dict[str, list[bytes]]:
-    """The quickstart's training images as PNG files, by the name of their class."""
-    by_class: dict[str, list[bytes]] = {}
-    with tarfile.open(REPOSITORY / "data" / "fashion-mnist-small" / "train.tar") as archive:
-        for entry in sorted(archive, key=lambda entry: entry.name):
-            by_class.setdefault(entry.name.split("/")[0], []).append(archive.extractfile(entry).read())
-    return by_class
-
-
 def test_archive_is_read_as_its_folder(image_folder) -> None:
     config = DataConfig(dir=str(image_folder), num_workers=2)
     read = {split: read_all(opened(config, split)) for split in ("train", "val")}
@@ -138,17 +129,6 @@ def test_hugging_face_data_set(tmp_path, monkeypatch) -> None:
     assert (len(train), len(val), count_classes(train, val, None)) == (20, 10, 10)
     images, targets = next(iter(evaluation_loader(val, data, PREPROCESSING, ALONE)))
     assert images.shape == (10, 3, 32, 32) and sorted(targets.tolist()) == list(range(10))
-
-
-def write_table(folder, split: str, labels: list[int], image: str, label: str) -> str:
-    datasets = pytest.importorskip("datasets")
-    pngs = [png for images in quickstart_images().values() for png in images[:1]][: len(labels)]
-    kinds = datasets.Features(
-        {image: datasets.Image(), label: datasets.Value("int64"), "source": datasets.Value("string")}
-    )
-    rows = {image: [{"path": None, "bytes": png} for png in pngs], label: labels, "source": ["x"] * len(labels)}
-    datasets.Dataset.from_dict(rows, features=kinds).to_parquet(folder / "hub" / f"{split}.parquet")
-    return f"hfds/{folder / 'hub'}"
 
 
 def test_columns_of_a_hugging_face_data_set_have_keys_and_are_named_in_errors(tmp_path) -> None:

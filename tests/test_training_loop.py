@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from linear_training import ALONE, UPDATES_PER_EPOCH, linear_config, linear_training
@@ -41,3 +43,20 @@ def test_a_loss_that_is_not_finite_is_told_with_its_update() -> None:
     torch.nn.init.constant_(state.model[1].weight, float("inf"))
     with pytest.raises(NonFiniteLossError, match=r"the loss is nan at update 1 \(epoch 0\), learning rate 0.1"):
         train_epoch(state, loader, objective, ALONE, lambda step: None)
+
+
+@pytest.mark.parametrize("slow_loader", [True, False])
+def test_the_share_of_waiting_is_that_of_the_slow_side(monkeypatch, slow_loader: bool) -> None:
+    state, loader, objective = linear_training(linear_config(), accumulation=3)
+    if slow_loader:
+        read = type(loader.dataset).__getitem__
+
+        def read_slowly(*arguments):
+            time.sleep(0.02)
+            return read(*arguments)
+
+        monkeypatch.setattr(type(loader.dataset), "__getitem__", read_slowly)
+    else:
+        state.ddp_model.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    waiting = train_epoch(state, loader, objective, ALONE, lambda step: None).waiting
+    assert waiting > 0.5 if slow_loader else waiting < 0.5

@@ -7,7 +7,7 @@ from linear_training import ALONE, UPDATES_PER_EPOCH, linear_config, linear_trai
 from training.loop import UpdateSummary
 from training.metrics import MetricsLogger, counted_weights
 
-ROW = {"train_loss": 1.0, "val_top1": 50.0, "train_images_per_second": 10.0}
+ROW = {"train_loss": 1.0, "val_top1": 50.0, "train_images_per_second": 10.0, "train_waiting": 0.25}
 
 
 def logger(folder, state, **logging) -> MetricsLogger:
@@ -42,7 +42,10 @@ def test_updates_are_told_at_the_interval_and_epochs_are_one_table(tmp_path, sta
         metrics.epoch(state)
     with (tmp_path / "metrics.csv").open() as file:
         assert [(row["epoch"], row["ema_top1"]) for row in csv.DictReader(file)] == [("0", ""), ("1", "60.0")]
-    assert "epoch 1  train_loss 1.0000  val_top1 50.00 %  ema_top1 60.00 %  10 images/s" in capsys.readouterr().out
+    assert "epoch 1  train_loss 1.0000  val_top1 50.00 %  ema_top1 60.00 %  10 images/s  waiting 25%" in (
+        out := capsys.readouterr().out
+    )
+    assert out.count("warning: the device waited 25% of the epoch for images") == 1
 
 
 def test_lines_after_the_checkpoint_are_dropped_and_lost_ones_are_told(tmp_path, state, capsys) -> None:

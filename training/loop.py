@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from dcls.errors import UserError
 from training.data.labels import check_labels
 from training.data.loaders import Batch, count_replaced, epoch_batches
+from training.data.wait_clock import WaitClock
 from training.objective import Objective
 from training.processes.distributed import DistributedContext
 from training.seeding import seed_generators
@@ -61,11 +62,13 @@ class EpochSummary:
 
     Attributes:
         replaced: Images that took the place of others, which could not be read.
+        waiting: Share of the time that the device waited for images, in the process where it waited most.
     """
 
     loss: float
     images_per_second: float
     replaced: int
+    waiting: float
 
 
 class Pauses(Protocol):
@@ -101,7 +104,8 @@ def train_epoch(
         state.progress = EpochProgress(state.learning_rate, zero)
     progress, accumulation = state.progress, objective.accumulation
     state.ddp_model.train()
-    batches = epoch_batches(loader, state.epoch, start=progress.updates * accumulation)
+    clock = WaitClock(objective.precision.device)
+    batches = _timed(epoch_batches(loader, state.epoch, start=progress.updates * accumulation), clock)
     pending: Callable[[], UpdateSummary] | None = None
     num_updates = len(loader) // accumulation
     start = time.perf_counter()
@@ -116,6 +120,7 @@ def train_epoch(
         progress.images += images
         progress.replaced = count_replaced(loader, progress.replaced)
         progress.seconds, start = progress.seconds + now - start, now
+        progress.waited += clock.take_seconds()
         progress.updates += 1
         if pauses is not None and pauses.is_due():
             on_update(pending())
@@ -124,14 +129,26 @@ def train_epoch(
             start = time.perf_counter()
     if pending is not None:
         on_update(pending())
-    counts = progress.loss.new_tensor([progress.images, progress.replaced])
+    waited = [0.0] * distributed.world_size
+    waited[distributed.rank] = progress.waited + clock.take_seconds()
+    counts = progress.loss.new_tensor([progress.images, progress.replaced, *waited])
     totals = distributed.sum(torch.cat([progress.loss[None], counts]))
     replaced = count_replaced(loader, int(totals[2].item()))
     return EpochSummary(
         loss=totals[0].item() / (num_updates * distributed.world_size),
         images_per_second=totals[1].item() / progress.seconds,
         replaced=replaced,
+        waiting=totals[3:].max().item() / progress.seconds,
     )
+
+
+def _timed(batches: Iterator[Batch], clock: WaitClock) -> Iterator[Batch]:
+    """Count how long the batches after the first one are waited for."""
+    yield next(batches)
+    while True:
+        with clock.waiting():
+            batch = next(batches)
+        yield batch
 
 
 def _update(

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from training.atomic_io import write_text_atomic
 from training.config import Config
+from training.data.loaders import cores_per_process, loader_processes
+from training.data.wait_clock import WORTH_A_WARNING, advice
 from training.loop import UpdateSummary
 from training.processes.distributed import DistributedContext
 from training.run_folder import METRICS
@@ -42,6 +44,7 @@ class MetricsLogger:
     ) -> None:
         self.is_main = distributed.is_main
         self.log_interval = config.logging.log_interval
+        self.num_workers, self._has_advised = loader_processes(config.data), False
         self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.wandb = None
@@ -90,8 +93,11 @@ class MetricsLogger:
         if self.wandb is not None:
             self.wandb.epoch(row, state.model, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
-        speed = f"{row['train_images_per_second']:.0f} images/s"
+        speed = f"{row['train_images_per_second']:.0f} images/s  waiting {row['train_waiting']:.0%}"
         self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")
+        if row["train_waiting"] > WORTH_A_WARNING and not self._has_advised:
+            self._has_advised = True
+            self.say(f"warning: {advice(row['train_waiting'], self.num_workers, cores_per_process())}")
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar where there is one."""

@@ -27,6 +27,8 @@ class EpochProgress:
         images: Images seen.
         replaced: Those of them that took the place of images that could not be read.
         seconds: Time spent in training.
+        waited: That part of it in which the device waited for images, without the first batch of the epoch, for which
+            loader processes have to start.
     """
 
     learning_rate: float
@@ -35,6 +37,7 @@ class EpochProgress:
     images: int = 0
     replaced: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
 
 
 @dataclass

@@ -26,7 +26,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def gather_parts(state: TrainState, distributed: DistributedContext) -> list[dict[str, Any]]:
     """Collect in the first process what differs between the processes in the middle of an epoch; call it in all."""
     assert state.progress is not None
-    part: dict[str, Any] = {name: getattr(state.progress, name) for name in ("images", "replaced")}
+    part: dict[str, Any] = {name: getattr(state.progress, name) for name in ("images", "replaced", "waited")}
     part["loss"] = state.progress.loss.item()
     if distributed.world_size > 1:  # every process has seen other images, and batch norm counts what it has seen
         part["buffers"] = _buffers(state.model)
@@ -124,6 +124,7 @@ def _restore_progress(state: TrainState, saved: dict[str, Any], distributed: Dis
             _load_buffers(state.ema.module, part.get("buffers_ema", {}))
     elif distributed.is_main:  # other processes than before: the first one has seen it all
         part = {key: sum(part.get(key, 0) for part in parts) for key in ("loss", "images", "replaced")}
+        part["waited"] = max(part.get("waited", 0.0) for part in parts)
     else:
         part = {"loss": 0.0, "images": 0}
     device = next(state.model.parameters()).device
@@ -134,6 +135,7 @@ def _restore_progress(state: TrainState, saved: dict[str, Any], distributed: Dis
         images=part["images"],
         replaced=part.get("replaced", 0),
         seconds=saved["seconds"],
+        waited=part.get("waited", 0.0),
     )
 
 

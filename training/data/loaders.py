@@ -62,7 +62,7 @@ def training_loader(
         samples_of(dataset, transform, decoding_of(preprocessing), seed, replaces=data.on_error == "skip"),
         order,
         batches.micro_batch_size,
-        data.num_workers,
+        loader_processes(data),
         distributed,
         seed,
         max_replaced=int(data.max_skipped * (len(dataset) // batches.batch_size * batches.batch_size)),
@@ -119,7 +119,7 @@ def evaluation_loader(
     samples: Dataset = samples_of(dataset, bounded, decoding_of(preprocessing), seed=0)
     if isinstance(samples, IterableSamples):
         samples = IterableShare(samples, distributed.rank, distributed.world_size)
-    return _loader(samples, order, data.val_batch_size, data.num_workers, distributed, seed=0)
+    return _loader(samples, order, data.val_batch_size, loader_processes(data), distributed, seed=0)
 
 
 def decoding_of(preprocessing: Preprocessing) -> Decoding:
@@ -190,23 +190,27 @@ def _endless(loader: DataLoader) -> Iterator[Batch]:
             )
 
 
-def default_workers() -> int:
-    """Return this process's share of the cores it may use, between 1 and 8."""
+def cores_per_process() -> int:
+    """Return this training process's share of the cores that it may use, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def loader_processes(data: DataConfig) -> int:
+    """Return how many processes load images for each training process."""
+    return min(8, cores_per_process()) if data.num_workers is None else data.num_workers
 
 
 def _loader(
     samples: Any,
     order: TrainingOrder | EvaluationOrder,
     batch_size: int,
-    num_workers: int | None,
+    num_workers: int,
     distributed: DistributedContext,
     seed: int,
     *,
     max_replaced: int = 0,
 ) -> DataLoader:
-    num_workers = default_workers() if num_workers is None else num_workers
     if num_workers:
         kill_workers_at_exit()
     iterable = isinstance(samples, IterableDataset)
