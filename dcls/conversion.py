@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd, is_integer
+from dcls.fitting import fit, why_no_fit
 from dcls.interpolation import get_interpolation
 from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.padding import padding_amounts
@@ -28,17 +29,32 @@ class Conversion:
         shared: Names of the sets of shared positions; each is a child of the first layer that uses it.
         joint_constructions: Handles, see ``register_joint_construction``; their ``remove()`` lets every layer build its
             own kernel.
+        errors: With ``weights="fit"``, the name of each layer -> the norm of the difference between its kernel and the
+            one it replaces, over the norm of the latter.
     """
 
     replaced: dict[str, DclsNd] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
     joint_constructions: list[JointConstruction] = field(default_factory=list)
+    errors: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{_count(self.replaced, 'convolution')} replaced, {_count(self.shared, 'set')} of shared positions"]
         lines += [f"not replaced: {name}: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + self._describe_errors())
+
+    def _describe_errors(self) -> list[str]:
+        if not self.errors:
+            return []
+        width = max(map(len, self.errors))
+        rows = [f"  {name:{width}}  {_percent(error)}" for name, error in self.errors.items()]
+        return ["how far the kernels are from those before, by layer:", *rows]
+
+
+def _percent(error: float) -> str:
+    """Show an error that is more than rounding."""
+    return f"{100 * error:.2f} %" if error > 1e-5 else f"{error:.0e}"
 
 
 def _count(things: Sized, name: str) -> str:
@@ -53,12 +69,13 @@ def convert(
     interpolation: str = "gaussian",
     match: Match = 7,
     share: str | None = "stage",
-    weights: Callable[[DclsNd], object] | None = None,
+    weights: Literal["fit"] | Callable[[DclsNd], object] | None = None,
 ) -> Conversion:
     """Replace convolutions of a model by DCLS layers, in place.
 
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
-    with the kernel, so that the shapes of all outputs stay, too. Weights and positions are new; biases are kept.
+    with the kernel, so that the shapes of all outputs stay, too. Biases are kept; weights and positions are new, or
+    with ``weights="fit"`` such that the network computes what it did, as nearly as that many elements can.
 
     Examples:
         >>> net = timm.create_model("convnext_tiny")
@@ -77,7 +94,10 @@ def convert(
             one another, a new set beginning wherever the channels change. "channels": all. None: no two. Any other
             text: those inside one module whose name it matches as a pattern, such as "stages.*"; of nested modules that
             match, the outermost counts, and layers in none share with no other.
-        weights: Called with each new layer, to draw its weights as the model does. By default they are those of
+        weights: "fit": those with which the kernels are as before. With an element for every tap (9 for 3x3) and any
+            interpolation but the Gaussian, they are the same to rounding; with fewer, or with Gaussians, they are the
+            nearest found, which takes seconds a layer, and the report has the remaining error of each. A function:
+            called with each new layer, to draw its weights as the model does. By default they are those of
             ``nn.ConvNd``.
 
     Returns:
@@ -95,16 +115,32 @@ def convert(
             result.skipped[name] = reason
             continue
         layer = result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
-        if weights is not None:
+        reason = why_no_fit(conv, layer) if weights == "fit" else None
+        if reason is not None:
+            del result.replaced[name]
+            result.skipped[name] = reason
+        elif callable(weights):
             weights(layer)
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
     sets = _sets(model, result.replaced, share)
+    if weights == "fit":
+        _fit(wanted, sets, result)
     # Nothing can fail any more, so that a model is either converted or as it was.
     for name, layer in result.replaced.items():
         _put_everywhere(model, wanted[name], layer)
     _share(model, sets, result)
     return result
+
+
+def _fit(convs: dict[str, Any], sets: list[list[str]], result: Conversion) -> None:
+    """Fit the layers of each set together, others one by one, and note the errors in the order of the layers."""
+    in_sets = {name for names in sets for name in names}
+    errors: dict[str, float] = {}
+    for names in [*sets, *([name] for name in result.replaced if name not in in_sets)]:
+        found = fit([convs[name] for name in names], [result.replaced[name] for name in names])
+        errors.update(zip(names, found, strict=True))
+    result.errors.update({name: errors[name] for name in result.replaced})
 
 
 def _share(model: nn.Module, sets: list[list[str]], result: Conversion) -> None:
@@ -158,8 +194,8 @@ def _check_arguments(model: Any, dilated_kernel_size: Any, kernel_count: Any, sh
         raise ValueError(f"kernel_count must be an integer >= 1, got {kernel_count!r}")
     if share is not None and not isinstance(share, str):
         raise ValueError(f"share must be 'stage', 'channels', None or a pattern such as 'stages.*', got {share!r}")
-    if weights is not None and not callable(weights):
-        raise ValueError(f"weights must be a function of a layer, got {weights!r:.80}")
+    if weights is not None and weights != "fit" and not callable(weights):
+        raise ValueError(f"weights must be 'fit' or a function of a layer, got {weights!r:.80}")
 
 
 def _matcher(match: Match) -> Callable[[str, Any], bool]:
