@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from timm.data import ImageNetInfo, RealLabelsImagenet, infer_imagenet_subset
-from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import nn
 
 from dcls.errors import UserError
 from training.data.image_files import printable
+from training.data.readers import FolderReader
 
 _VALIDATION_IMAGES = 50_000
 
@@ -83,7 +84,7 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     Raises:
         UserError: it holds something else.
     """
-    if not isinstance(getattr(dataset, "reader", None), ReaderImageFolder):
+    if not isinstance(getattr(dataset, "reader", None), FolderReader):
         raise UserError("needs a folder of images, not --dataset", key="--real-labels", on_every_rank=True)
     if classes is None or list(classes) != ImageNetInfo().label_names():
         raise UserError(
@@ -94,7 +95,7 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     by_file = RealLabelsImagenet([""] * _VALIDATION_IMAGES).real_labels
     labels = {Path(name).stem: right for name, right in by_file.items()}
     longest = max(map(len, labels.values()))
-    samples = []
+    targets = []
     for path, label in dataset.reader.samples:
         right = labels.get(Path(path).stem)
         if right is None:
@@ -103,5 +104,5 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
                 key="--real-labels",
                 on_every_rank=True,
             )
-        samples.append((path, [label, *right, *[-1] * (longest - len(right))]))
-    dataset.reader.samples = samples
+        targets.append([label, *right, *[-1] * (longest - len(right))])
+    dataset.reader.samples = dataset.reader.samples.with_labels(np.array(targets))

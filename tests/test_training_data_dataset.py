@@ -10,7 +10,7 @@ from timm.data import ImageDataset, create_dataset
 
 from dcls.errors import UserError
 from training.data.dataset import EvaluationOrder, ImageLoader, ImageSamples, TrainingOrder
-from training.data.image_files import FolderReader
+from training.data.readers import FolderReader
 
 BROKEN = ("bottom/0.png", "middle/3.png", "top/7.png")
 

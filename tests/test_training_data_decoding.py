@@ -14,8 +14,8 @@ from dcls.errors import UserError
 from training.config import DataConfig
 from training.data.dataset import ImageLoader, ImageSamples
 from training.data.decoding import BoundedShape, Decoding
-from training.data.image_files import FolderReader
 from training.data.loaders import evaluation_loader
+from training.data.readers import FolderReader
 from training.data.splits import open_dataset
 from training.processes.distributed import DistributedContext
 

@@ -1,19 +1,13 @@
-"""Which files of a folder or an archive are images, and of which class: by their folders, and never by guessing."""
+"""Which files of a folder are images, and of which class: by their folders, and never by guessing."""
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import numpy as np
 from PIL import Image
-from timm.data.readers.img_extensions import add_img_extensions
-from timm.data.readers.reader_image_folder import ReaderImageFolder
-from timm.data.readers.reader_image_in_tar import ReaderImageInTar
-from timm.utils.misc import natural_key
 
 from dcls.errors import UserError
 
@@ -35,7 +29,6 @@ def _suffixes() -> frozenset[str]:
 
 SUFFIXES = _suffixes()
 """Suffixes of the image files that Pillow reads, in lower case."""
-add_img_extensions(sorted(SUFFIXES))  # timm's reader of archives looks for these
 
 
 @dataclass
@@ -43,39 +36,94 @@ class ImageList:
     """What was found.
 
     Attributes:
-        paths: Of the images, relative to where they were looked for, with slashes.
-        ignored: Hidden folders and files, and those that a system or a program keeps for itself.
+        images: Folder, relative to where images were looked for and with slashes -> names of the images in it.
+        ignored: The first hidden folders and files, and those that a system or a program keeps for itself.
+        num_ignored: How many there are.
         unread: Suffixes of other files beside the images of a class -> how many there are.
+        times: What may change, relative to where images were looked for -> ``time_of`` it.
     """
 
-    paths: list[str] = field(default_factory=list)
+    images: dict[str, list[str]] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    num_ignored: int = 0
     unread: Counter[str] = field(default_factory=Counter)
+    times: dict[str, list[int]] = field(default_factory=dict)
+    _last_ignored: str = ""
 
-    def add(self, path: str) -> None:
-        """Sort in one file."""
-        folder, _, name = path.rpartition("/")
-        is_image = is_image_name(name)
-        hidden = _hidden_folder(folder) or (path if is_image and _is_hidden(name) else "")
-        if hidden:
-            if hidden not in self.ignored[-1:]:
-                self.ignored.append(hidden)
-        elif is_image:
-            self.paths.append(path)
-        elif folder and not _is_hidden(name):
+    def add(self, folder: str, names: Iterable[str]) -> None:
+        """Sort in the files of a folder."""
+        images = []
+        for name in names:
+            dot = name.rfind(".")
+            if dot > 0 and name[0] != "." and _is_image_suffix(name[dot:]):
+                images.append(name)
+            else:
+                self._add_other(folder, name)
+        if images:
+            self.images.setdefault(folder, []).extend(images)
+
+    def ignore(self, path: str) -> None:
+        """Leave out a hidden folder or file, which counts once if it comes several times in a row."""
+        if path != self._last_ignored:
+            self._last_ignored = path
+            self.num_ignored += 1
+            self.ignored = [*self.ignored, path][:_NAMED]
+
+    def _add_other(self, folder: str, name: str) -> None:
+        if is_hidden(name):
+            if is_image_name(name):
+                self.ignore(f"{folder}/{name}" if folder else name)
+        elif folder:
             self.unread[PurePosixPath(name).suffix or "without suffix"] += 1
 
-    def notes(self, where: str | Path) -> list[str]:
+    def notes(self) -> list[str]:
         """Say in a line each what was left out, and is not used."""
         lines = []
         if self.ignored:
-            more = f" and {len(self.ignored) - _NAMED} more" if len(self.ignored) > _NAMED else ""
-            names = ", ".join(map(printable, self.ignored[:_NAMED]))
-            lines.append(f"{printable(where)}: ignored hidden or system folders and files: {names}{more}")
+            more = f" and {self.num_ignored - _NAMED} more" if self.num_ignored > _NAMED else ""
+            names = ", ".join(map(printable, self.ignored))
+            lines.append(f"ignored hidden or system folders and files: {names}{more}")
         if self.unread:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.unread.most_common(5))
-            lines.append(f"{printable(where)}: left out files that are no images that Pillow reads: {kinds}")
+            kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in self.unread.most_common(5))
+            lines.append(f"left out files that are no images that Pillow reads: {kinds}")
         return lines
+
+
+def list_folder(folder: Path) -> ImageList:
+    """List all files in a folder and its folders, through links too, but not round in circles."""
+    found = ImageList()
+    _visit(found, str(folder), "", frozenset())
+    return found
+
+
+def _visit(found: ImageList, folder: str, relative: str, parents: frozenset[tuple[int, int]]) -> None:
+    status = os.stat(folder)
+    identity = status.st_dev, status.st_ino
+    if identity in parents:
+        return
+    found.times[relative] = time_of(status)
+    folders: list[str] = []
+    files: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            (folders if entry.is_dir() else files).append(entry.name)
+    found.add(relative, files)
+    for name in folders:
+        path = f"{relative}/{name}" if relative else name
+        if is_hidden(name):
+            found.ignore(path)
+        else:
+            _visit(found, f"{folder}/{name}", path, parents | {identity})
+
+
+def time_of(status: os.stat_result) -> list[int]:
+    """Return inode, size, and time of change in ns: one differs once a folder's entries or a file's content do."""
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+@lru_cache(1024)
+def _is_image_suffix(suffix: str) -> bool:
+    return suffix.lower() in SUFFIXES
 
 
 def is_image_name(path: str) -> bool:
@@ -86,99 +134,6 @@ def is_image_name(path: str) -> bool:
 def printable(name: str | Path) -> str:
     """Return a file's name for a message of one line, even if it has line ends or bytes that are no text."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
-
-
-def by_number_and_name(name: str) -> tuple[Any, str]:
-    """Sort as timm, numbers by their values, and names that are equal then, such as 1 and 01, always in one order."""
-    return natural_key(name), name
-
-
-class FolderReader(ReaderImageFolder):
-    """timm's reader of a folder, with the classes of ``class_of_each``.
-
-    Args:
-        root: The split's folder.
-        split_key: The key that names it, for messages.
-        order: Sorts the classes; images go by class and name with ``str``, as torchvision has them.
-
-    Raises:
-        UserError: it is missing or empty, or the class of an image is not clear.
-    """
-
-    def __init__(
-        self, root: Path, split_key: str = "data.dir", order: Callable[[str], Any] = by_number_and_name
-    ) -> None:
-        check_folder(root)
-        found = list_folder(root)
-        self.root = str(root)
-        self.notes = found.notes(root)
-        annotated = _annotated_classes(root, found.paths)
-        classes = annotated or class_of_each(found.paths, root, split_key)
-        if annotated is None:
-            _check_class_folders(root, set(classes))
-        self.class_to_idx = {name: index for index, name in enumerate(sorted(set(classes), key=order))}
-        samples = [
-            (f"{self.root}/{path}", self.class_to_idx[name]) for path, name in zip(found.paths, classes, strict=True)
-        ]
-        self.samples = sorted(samples, key=lambda sample: (sample[1] if order is str else 0, order(sample[0])))
-
-
-class ArchiveReader(ReaderImageInTar):
-    """timm's reader of an archive, with the classes of ``class_of_each``.
-
-    Args:
-        root: The archive.
-        split_key: The key that names it, for messages.
-
-    Raises:
-        UserError: the class of an image is not clear.
-    """
-
-    def __init__(self, root: Path, split_key: str = "data.dir") -> None:
-        super().__init__(str(root))
-        found = ImageList()
-        inside = [_member_path(*sample) for sample in self.samples]
-        for path in inside:
-            found.add(path)
-        self.notes = found.notes(root)
-        kept = set(found.paths)
-        self.samples = self.samples[[path in kept for path in inside]]
-        paths = _without_common_root([path for path in inside if path in kept])
-        if not paths:
-            raise UserError(f"{printable(root)} holds no images", key="data.dir", on_every_rank=True)
-        classes = class_of_each(paths, root, split_key)
-        names = sorted(set(classes), key=by_number_and_name)
-        self.class_name_to_idx = {name: index for index, name in enumerate(names)}
-        self.class_idx_to_name = dict(enumerate(names))
-        self.targets = np.array([self.class_name_to_idx[name] for name in classes])
-
-    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
-        name = super()._filename(index, basename, absolute)
-        return f"{self.root}: {name}" if absolute else name
-
-
-def list_folder(folder: Path) -> ImageList:
-    """List all files in a folder and its folders, through links too, but not round in circles."""
-    found = ImageList()
-    for path in _walk(str(folder), "", frozenset()):
-        found.add(path)
-    return found
-
-
-def _walk(folder: str, prefix: str, parents: frozenset[tuple[int, int]]) -> Iterator[str]:
-    status = os.stat(folder)
-    identity = status.st_dev, status.st_ino
-    if identity in parents:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if not entry.is_dir():
-                yield path
-            elif _is_hidden(entry.name):
-                yield f"{path}/"
-            else:
-                yield from _walk(entry.path, f"{path}/", parents | {identity})
 
 
 def check_folder(folder: Path) -> None:
@@ -197,20 +152,20 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def class_of_each(paths: Sequence[str], where: Path, split_key: str) -> list[str]:
-    """Return the class of every image: the first folder of its path.
+def class_of_each(images: Mapping[str, Sequence[str]], where: Path, split_key: str) -> dict[str, str]:
+    """Return the class of every folder of images: the first folder of its path.
 
     Images may be one folder deeper if that has the same name in all classes, as in Tiny-ImageNet (n01443537/images).
 
     Args:
-        paths: Relative to ``where``, with slashes.
+        images: Folder, relative to ``where`` and with slashes -> names of the images in it, at least one.
         split_key: The key that names ``where``, for messages.
 
     Raises:
         UserError: images are in no class folder, or in folders within class folders.
     """
-    folders = [path.split("/")[:-1] for path in paths]
-    _refuse_strays([path for path, parents in zip(paths, folders, strict=True) if not parents], where, len(paths))
+    _refuse_strays(images.get("", ()), where, sum(map(len, images.values())))
+    folders = {tuple(folder.split("/")) for folder in images}
     deep = min((parents for parents in folders if len(parents) > 1), default=None)
     if deep is not None and not _have_one_inner_folder(folders):
         itself = "holds images itself, and {} too" if deep[:1] in folders else "holds no images itself, but {} does"
@@ -221,16 +176,15 @@ def class_of_each(paths: Sequence[str], where: Path, split_key: str) -> list[str
             key=split_key,
             on_every_rank=True,
         )
-    return [parents[0] for parents in folders]
+    return {folder: folder.partition("/")[0] for folder in images}
 
 
-def _have_one_inner_folder(folders: Iterable[Sequence[str]]) -> bool:
+def _have_one_inner_folder(folders: set[tuple[str, ...]]) -> bool:
     """Whether all images are in CLASS/NAME with one NAME, and CLASS is not a split, whose classes NAME would be."""
-    kinds = {tuple(parents) for parents in folders}
     return (
-        all(len(parents) == 2 for parents in kinds)
-        and len({parents[1] for parents in kinds}) == 1
-        and not {parents[0].lower() for parents in kinds} <= _SPLITS
+        all(len(parents) == 2 for parents in folders)
+        and len({parents[1] for parents in folders}) == 1
+        and not {parents[0].lower() for parents in folders} <= _SPLITS
     )
 
 
@@ -253,10 +207,10 @@ def _refuse_strays(strays: Sequence[str], where: Path, count: int) -> None:
     )
 
 
-def _check_class_folders(root: Path, classes: set[str]) -> None:
+def check_class_folders(root: Path, classes: set[str]) -> None:
     """Refuse class folders without images, which would be missing or shift the numbers of others without a word."""
     with os.scandir(root) as entries:
-        inside = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: entry.name)
+        inside = sorted((entry for entry in entries if not is_hidden(entry.name)), key=lambda entry: entry.name)
     for entry in inside:
         if entry.is_symlink() and not os.path.exists(entry.path):
             raise UserError(
@@ -280,17 +234,19 @@ def _check_class_folders(root: Path, classes: set[str]) -> None:
             )
 
 
-def _annotated_classes(root: Path, paths: Sequence[str]) -> list[str] | None:
-    """Return the class of every image by Tiny-ImageNet's val_annotations.txt, None where there is no such file.
+def annotated_classes(root: Path, found: ImageList) -> dict[str, str] | None:
+    """Return the class of every image's name by Tiny-ImageNet's val_annotations.txt, None where there is no such file.
 
     Raises:
         UserError: an image is not in it.
     """
     file = root / _ANNOTATIONS
-    if not file.is_file() or not paths or {path.rpartition("/")[0] for path in paths} - {"", "images"}:
+    if not file.is_file() or not found.images or found.images.keys() - {"", "images"}:
         return None
+    found.times[_ANNOTATIONS] = time_of(file.stat())
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
     by_name = {row[0]: row[1] for row in rows if len(row) > 1}
+    paths = [f"{folder}/{name}" if folder else name for folder, names in found.images.items() for name in names]
     unknown = [path for path in paths if path.rpartition("/")[2] not in by_name]
     if unknown:
         raise UserError(
@@ -299,32 +255,11 @@ def _annotated_classes(root: Path, paths: Sequence[str]) -> list[str] | None:
             key="data.dir",
             on_every_rank=True,
         )
-    return [by_name[path.rpartition("/")[2]] for path in paths]
+    return by_name
 
 
-def _member_path(member: Any, _archive: Any, inner: Any) -> str:
-    """Return the path of an archive's member; an archive within it counts as a folder."""
-    parent = os.path.splitext(inner.name)[0] if inner is not None else ""
-    return "/".join(part for part in f"{parent}/{member.path}".split("/") if part not in ("", "."))
-
-
-def _without_common_root(paths: list[str]) -> list[str]:
-    """Leave out folders around all class folders, such as train/ in train.tar."""
-    parts = [path.split("/") for path in paths]
-    while parts and len({each[0] for each in parts}) == 1 and all(len(each) > 2 for each in parts):
-        parts = [each[1:] for each in parts]
-    return ["/".join(each) for each in parts]
-
-
-@cache
-def _hidden_folder(folder: str) -> str:
-    """Return the path as far as the first hidden folder in it, or nothing where there is none."""
-    parts = folder.split("/")
-    depth = next((depth for depth, part in enumerate(parts, 1) if _is_hidden(part)), 0)
-    return "/".join(parts[:depth])
-
-
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Return whether a folder or file is not meant to be looked at."""
     return name.startswith(".") or name in _OF_THE_SYSTEM
 
 

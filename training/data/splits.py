@@ -12,8 +12,10 @@ from dcls.errors import UserError
 from training.config import TORCHVISION_FOLDERS, Config, DataConfig
 from training.data.columns import check_columns, column_arguments
 from training.data.decoding import open_image
-from training.data.image_files import ArchiveReader, FolderReader, by_number_and_name, printable
+from training.data.image_files import printable
 from training.data.labels import names_in_one_only
+from training.data.natural_order import by_number_and_name
+from training.data.readers import ArchiveReader, FolderReader
 from training.processes.distributed import DistributedContext
 
 
