@@ -135,6 +135,7 @@ def test_a_time_limit_that_strikes_ends_in_the_same_bits(tmp_path) -> None:
     assert int(facts(job)["Restarts"]) >= 1
     log = (tmp_path / f"job-{job}.log").read_text()
     assert "time is nearly up: back into the queue" in log
+    assert re.search(r"stopped by SIGTERM after update \d+", log)
     assert re.search(r"continuing with epoch \d+", log)
     lines = (tmp_path / "limited" / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [str(epoch) for epoch in range(epochs)]
