@@ -30,7 +30,8 @@ class DclsNd(PositionOwner):
         weight: (O, I, N), one weight an element.
         positions: (ndim, O, I, N), offsets from the kernel's center in pixels, in the axis order of
             dilated_kernel_size. The center of an axis of k points is index k // 2.
-        sigma: (ndim, O, I, N), learned spread in pixels; None for the bilinear interpolations.
+        sigma: (ndim, O, I, N), learned spread in pixels; None for the bilinear interpolations. A row more per axis or
+            pair of axes where the interpolation learns a shape, see ``dcls.construct_kernel``.
         bias: (O,) or None.
     """
 
@@ -76,10 +77,9 @@ class DclsNd(PositionOwner):
         position_dtype = torch.promote_types(self.weight.dtype, torch.float32)
         positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
         self._cache = KernelCache()
-        has_sigma = get_interpolation(interpolation).has_sigma
-        self._register_positions(
-            nn.Parameter(positions), nn.Parameter(torch.empty_like(positions)) if has_sigma else None
-        )
+        rows = get_interpolation(interpolation).sigma_rows(self.ndim)
+        sigma = nn.Parameter(positions.new_empty(rows, *shape)) if rows else None
+        self._register_positions(nn.Parameter(positions), sigma)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -306,7 +306,7 @@ class Dcls1d(DclsNd):
     Args:
         kernel_count: Number of learned elements (N).
         dilated_kernel_size: Length of the dense kernel.
-        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
 
     Examples:
         >>> dcls.Dcls1d(2, 4, kernel_count=3, dilated_kernel_size=25, padding="same")(torch.randn(1, 2, 100)).shape
@@ -324,7 +324,7 @@ class Dcls2d(DclsNd):
     Args:
         kernel_count: Number of learned elements (N), e.g. 26.
         dilated_kernel_size: Extent of the dense kernel, (rows, columns) or one number, e.g. 23.
-        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
 
     Examples:
         >>> layer = dcls.Dcls2d(96, 96, kernel_count=26, dilated_kernel_size=23, padding="same", groups=96)
@@ -355,7 +355,7 @@ class Dcls3d(DclsNd):
     Args:
         kernel_count: Number of learned elements (N).
         dilated_kernel_size: Extent of the dense kernel, (depth, rows, columns) or one number.
-        interpolation: "gaussian", "triangle", "bilinear" or "bilinear_unnormalized".
+        interpolation: A name of ``dcls.INTERPOLATIONS``.
 
     Examples:
         >>> dcls.Dcls3d(2, 4, kernel_count=5, dilated_kernel_size=(3, 7, 7))(torch.randn(1, 2, 8, 16, 16)).shape

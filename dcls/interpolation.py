@@ -1,14 +1,18 @@
-"""How one kernel element spreads over the grid points of one axis.
+"""How one kernel element spreads over the grid points around it.
 
-An element's footprint on a kernel of any dimension is the product of one function per axis, so one axis is all that
-is defined here. A new interpolation is one function and one entry of ``INTERPOLATIONS``.
+Most footprints are the product of one function per axis, so one axis is all that is defined of them. Those that are not
+take all axes at once, see the end of this file. A new interpolation is one function, its reach, and one entry of
+``INTERPOLATIONS``.
 
-Notation: d, the distance (grid point - position) in pixels; s, the spread (``spread_floor + |sigma|``) in pixels.
+Notation: d, the distance (grid point - position) in pixels; s, the spread (``spread_floor + |sigma|``) in pixels; x, a
+learned number that changes the shape of the footprint.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,21 +26,39 @@ class Interpolation:
     """One row of the table of interpolations.
 
     Attributes:
-        footprint: (d, s) -> weight of the grid points at distance d; d is (..., X), s is (..., 1).
-        reach: s -> how many pixels outside the kernel an element still has usable mass and gradient. Farther out it
-            acts as if it sat there, see ``dcls.kernel.construct_kernel``.
+        footprint: (d, s) or (d, s, x) -> weight of the grid points at distance d; d is (..., X), s and x are (..., 1).
+            Of a footprint that does not factorize, each argument is a list, one tensor per axis or pair of axes.
+        reach: s or (s, x) -> how many pixels outside the kernel an element still has usable mass and gradient. Farther
+            out it acts as if it sat there, see ``dcls.kernel.construct_kernel``.
         spread_floor: Smallest spread in pixels.
         has_sigma: Whether the spread is learned, as ``spread_floor + |sigma|``; else it is the floor.
         initial_sigma: Initial value of sigma, in pixels.
         normalized: Divide each element's footprint by its sum, so that it keeps its full weight near the border.
+        factorizes: Whether the footprint is a product over the axes. Otherwise the kernel costs N times its size.
+        shape_per: What there is one x for, if any: each axis, or each pair of axes.
+        initial_shape: Initial value of x.
     """
 
-    footprint: Callable[[Tensor, Tensor], Tensor]
-    reach: Callable[[Tensor], Tensor]
+    footprint: Callable[..., Tensor]
+    reach: Callable[..., Tensor]
     spread_floor: float
     has_sigma: bool = False
     initial_sigma: float = 0.0
     normalized: bool = True
+    factorizes: bool = True
+    shape_per: Literal["axis", "pair"] | None = None
+    initial_shape: float = 0.0
+
+    def sigma_rows(self, ndim: int) -> int:
+        """Count the rows of sigma: one per axis, then those of x."""
+        shapes = {None: 0, "axis": ndim, "pair": math.comb(ndim, 2)}[self.shape_per]
+        return ndim + shapes if self.has_sigma else 0
+
+    @torch.no_grad()
+    def reset_sigma(self, sigma: Tensor, ndim: int) -> None:
+        """Set sigma and x, (sigma_rows, ...), to their initial values, in place."""
+        sigma[:ndim] = self.initial_sigma
+        sigma[ndim:] = self.initial_shape
 
     def spread(self, sigma: Tensor) -> Tensor:
         """Effective spread s = floor + |sigma|, in pixels.
@@ -44,7 +66,12 @@ class Interpolation:
         The derivative at sigma = 0 is +1 and not 0 as for ``Tensor.abs``: a triangle starts at sigma = 0 and would
         never leave it.
         """
-        return self.spread_floor + torch.where(sigma < 0, -sigma, sigma)
+        return self.spread_floor + magnitude(sigma)
+
+
+def magnitude(x: Tensor) -> Tensor:
+    """|x| with derivative +1 at 0."""
+    return torch.where(x < 0, -x, x)
 
 
 def hat(d: Tensor, s: Tensor) -> Tensor:
@@ -75,6 +102,26 @@ def gaussian(d: Tensor, s: Tensor) -> Tensor:
     return torch.exp2(-(scaled * scaled))
 
 
+def lorentz(d: Tensor, s: Tensor) -> Tensor:
+    """1 / (1 + (d / s)²)."""
+    return 1 / (1 + (d / s).square())
+
+
+def hyper_gaussian(d: Tensor, s: Tensor, x: Tensor) -> Tensor:
+    """exp(-|d / s|^b / 2) with the exponent b = 1 + |x|: 1 has a peak, 2 is the Gaussian, large ones are a box.
+
+    By logarithms that are kept in range: where the footprint is 0, a power that overflows would make the gradient NaN.
+    """
+    power = (1 + magnitude(x)) * torch.log2((d / s).abs().clamp_min(1e-30))
+    return torch.exp2(-0.5 * math.log2(math.e) * torch.exp2(power.clamp_max(10)))
+
+
+def lanczos(d: Tensor, s: Tensor) -> Tensor:
+    """sinc(d / s) sinc(d / 3s) up to 3s, with sinc(z) = sin(πz) / πz: 1 at the element, 0 at multiples of s."""
+    z = d / s
+    return torch.where(z.abs() < 3, torch.sinc(z) * torch.sinc(z / 3), 0.0)
+
+
 def hat_reach(s: Tensor) -> Tensor:
     """Up to where the last but one grid point is touched; from there on the normalized kernel would not change."""
     return s - 1.0
@@ -90,11 +137,116 @@ def gaussian_reach(s: Tensor) -> Tensor:
     return 4.8 * s
 
 
+def lorentz_reach(s: Tensor) -> Tensor:
+    """Where 1e-5 of the height is left, as for the Gaussian."""
+    return 316 * s
+
+
+def hyper_gaussian_reach(s: Tensor, x: Tensor) -> Tensor:
+    """Where 1e-5 of the height is left: |d / s|^b = 23."""
+    return s * torch.exp2(math.log2(23) / (1 + magnitude(x)))
+
+
+def lanczos_reach(s: Tensor) -> Tensor:
+    """None: outside the kernel negative mass outweighs what is left, and dividing by the sum would blow it up."""
+    return torch.zeros_like(s)
+
+
+# Footprints that take all axes at once: d, s and x are lists, and d[a] varies along the a-th grid axis alone. Both are
+# Gaussians of z = A d with a matrix A that the names say, applied one pair of axes at a time.
+
+MAX_CORRELATION = 0.9
+"""Beyond, a ridge of the smallest spread could pass between all grid points, and its mass and gradient be lost."""
+
+
+def correlated_gaussian(d: Sequence[Tensor], s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """Gaussian with the spreads s and the correlations 0.9 tanh(x) of each pair of axes.
+
+    In 2-D: exp(-(u² - 2 r u v + v²) / (2 (1 - r²))) with u and v the distances over the spreads. In 3-D the
+    correlation of the last pair is the partial one, given the first axis, so that any three of them are possible.
+    """
+    return _normal_density(_decorrelate(d, s, x))
+
+
+def correlated_gaussian_reach(s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """How far along each axis, (ndim, ...)."""
+    return _joint_reach(_decorrelate, s, x)
+
+
+def rotated_gaussian(d: Sequence[Tensor], s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """Gaussian whose axes, which the spreads s are along, are turned by x radians in the plane of each pair of axes."""
+    return _normal_density(_rotate(d, s, x))
+
+
+def rotated_gaussian_reach(s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """How far along each axis, (ndim, ...)."""
+    return _joint_reach(_rotate, s, x)
+
+
+def _decorrelate(d: Sequence[Tensor], s: Sequence[Tensor], x: Sequence[Tensor]) -> list[Tensor]:
+    z = [distance / spread for distance, spread in zip(d, s, strict=True)]
+    for (a, b), pair in zip(combinations(range(len(z)), 2), x, strict=True):
+        r = MAX_CORRELATION * torch.tanh(pair)
+        z[b] = (z[b] - r * z[a]) * torch.rsqrt(1 - r.square())
+    return z
+
+
+def _rotate(d: Sequence[Tensor], s: Sequence[Tensor], x: Sequence[Tensor]) -> list[Tensor]:
+    z = list(d)
+    for (a, b), angle in zip(combinations(range(len(z)), 2), x, strict=True):
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        z[a], z[b] = cos * z[a] + sin * z[b], cos * z[b] - sin * z[a]
+    return [distance / spread for distance, spread in zip(z, s, strict=True)]
+
+
+def _normal_density(z: Sequence[Tensor]) -> Tensor:
+    """exp(-|z|² / 2), see ``gaussian``."""
+    return torch.exp2(-0.5 * math.log2(math.e) * sum((axis.square() for axis in z), start=torch.zeros_like(z[0])))
+
+
+def _joint_reach(whiten: Callable[..., list[Tensor]], s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
+    """As far as ``gaussian_reach`` with the spread along each axis, shared by the axes: A may add them all up."""
+    units = [
+        [torch.ones_like(s[0]) if a == b else torch.zeros_like(s[0]) for b in range(len(s))] for a in range(len(s))
+    ]
+    lengths = [sum((z.square() for z in whiten(unit, s, x)), start=torch.zeros_like(s[0])) for unit in units]
+    return 4.8 / len(s) * torch.rsqrt(torch.stack(lengths))
+
+
 INTERPOLATIONS: dict[str, Interpolation] = {
     "bilinear": Interpolation(hat, hat_reach, spread_floor=1.0),
     "bilinear_unnormalized": Interpolation(floor_hat, floor_hat_reach, spread_floor=1.0, normalized=False),
     "triangle": Interpolation(hat, hat_reach, spread_floor=1.0, has_sigma=True, initial_sigma=0.0),
     "gaussian": Interpolation(gaussian, gaussian_reach, spread_floor=0.27, has_sigma=True, initial_sigma=0.23),
+    "lorentz": Interpolation(lorentz, lorentz_reach, spread_floor=0.27, has_sigma=True, initial_sigma=0.23),
+    "hyper_gaussian": Interpolation(
+        # Half a pixel at least: a box that is narrower fits between two grid points.
+        hyper_gaussian,
+        hyper_gaussian_reach,
+        spread_floor=0.5,
+        has_sigma=True,
+        shape_per="axis",
+        initial_shape=1.0,
+    ),
+    "sinc": Interpolation(lanczos, lanczos_reach, spread_floor=1.0, has_sigma=True),
+    "correlated_gaussian": Interpolation(
+        correlated_gaussian,
+        correlated_gaussian_reach,
+        spread_floor=0.27,
+        has_sigma=True,
+        initial_sigma=0.23,
+        factorizes=False,
+        shape_per="pair",
+    ),
+    "rotated_gaussian": Interpolation(
+        rotated_gaussian,
+        rotated_gaussian_reach,
+        spread_floor=0.27,
+        has_sigma=True,
+        initial_sigma=0.23,
+        factorizes=False,
+        shape_per="pair",
+    ),
 }
 
 

@@ -9,12 +9,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from dcls.dense_construction import construct_densely
+from dcls.grid import axis_bounds
 from dcls.interpolation import MASS_EPS, Interpolation, get_interpolation
-
-
-def axis_bounds(size: int) -> tuple[int, int]:
-    """First and last grid point of an axis, in pixels from its center (index ``size // 2``)."""
-    return -(size // 2), (size - 1) // 2
 
 
 def construct_kernel(
@@ -31,8 +28,9 @@ def construct_kernel(
 
         K[o, i, y, x] = sum_n  w_n f(y - p_n) g(x - p_n) / (sum_y' f(y' - p_n) * sum_x' g(x' - p_n) + 1e-7)
 
-    without the division where the interpolation is not normalized. As every footprint is a product over the axes, so
-    is the kernel: one batched matrix product, with memory O(N * X) a channel for 1-D and 2-D kernels.
+    without the division where the interpolation is not normalized. Where the footprint is a product over the axes, so
+    is the kernel: one batched matrix product, with memory O(N * X) a channel for 1-D and 2-D kernels. The others are
+    built by ``dcls.dense_construction``.
 
     An element farther outside the kernel than its footprint can be felt acts as if it sat at the end of that reach
     (``Interpolation.reach``), and its position receives the gradient of that place, so that it can come back. Within
@@ -42,7 +40,8 @@ def construct_kernel(
         weight: (O, I, N), any floating dtype; or (L, O, I, N) for L layers that share positions and spreads.
         positions: (ndim, O, I, N), offsets from the kernel's center in pixels, in the order of dilated_kernel_size.
         sigma: (ndim, O, I, N), its absolute value adds to the smallest spread, in pixels. None iff the interpolation
-            has no spread.
+            has no spread. More rows follow where the interpolation has a learned shape: (ndim + ndim, ...) for
+            "hyper_gaussian", (ndim + pairs of axes, ...) for "correlated_gaussian" and "rotated_gaussian".
         dilated_kernel_size: Extent of the dense kernel, 1 to 3 axes.
         interpolation: A name of ``dcls.INTERPOLATIONS``.
 
@@ -57,24 +56,33 @@ def construct_kernel(
     _check_shapes(weight, positions, sigma, dilated_kernel_size, kind, interpolation)
     with _without_autocast(weight.device.type):
         dtype = torch.promote_types(weight.dtype, torch.promote_types(positions.dtype, torch.float32))
+        sigma = None if sigma is None else sigma.to(dtype)
+        if not kind.factorizes:
+            assert sigma is not None
+            kernel = construct_densely(weight.to(dtype), positions.to(dtype), sigma, dilated_kernel_size, kind)
+            return kernel.to(weight.dtype)
+        rows: list[list[Tensor]] = [[] for _ in dilated_kernel_size]  # of sigma: those of each axis
+        for index, row in enumerate([] if sigma is None else sigma):
+            rows[index % len(rows)].append(row)
         footprints = [
-            axis_footprint(positions[axis].to(dtype), None if sigma is None else sigma[axis].to(dtype), size, kind)
-            for axis, size in enumerate(dilated_kernel_size)
+            axis_footprint(position.to(dtype), row, size, kind)
+            for position, row, size in zip(positions, rows, dilated_kernel_size, strict=True)
         ]
         kernel = _combine(weight.to(dtype), footprints, kind.normalized)
         return kernel.to(weight.dtype)
 
 
-def axis_footprint(position: Tensor, sigma: Tensor | None, size: int, kind: Interpolation) -> Tensor:
-    """Footprint of every element on one axis: (O, I, N), (O, I, N) or None, X -> (O, I, N, X)."""
+def axis_footprint(position: Tensor, sigma: Sequence[Tensor], size: int, kind: Interpolation) -> Tensor:
+    """Footprint of every element on one axis: (O, I, N), [] or (O, I, N) of sigma and of x, X -> (O, I, N, X)."""
     first, last = axis_bounds(size)
-    spread = torch.full_like(position, kind.spread_floor) if sigma is None else kind.spread(sigma)
+    spread = kind.spread(sigma[0]) if sigma else torch.full_like(position, kind.spread_floor)
+    shape = sigma[1:]
     with torch.no_grad():
-        reach = kind.reach(spread)
+        reach = kind.reach(spread, *shape)
         overshoot = position - position.clamp(first - reach, last + reach)
     grid = torch.arange(first, last + 1, device=position.device, dtype=position.dtype)
     distance = grid - (position - overshoot).unsqueeze(-1)
-    return kind.footprint(distance, spread.unsqueeze(-1))
+    return kind.footprint(distance, spread.unsqueeze(-1), *(x.unsqueeze(-1) for x in shape))
 
 
 def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tensor:
@@ -119,5 +127,7 @@ def _check_shapes(
         raise ValueError(f"positions must have shape {expected} to match the weight, got {tuple(positions.shape)}")
     if (sigma is not None) != kind.has_sigma:
         raise ValueError(f"interpolation {name!r} {'needs' if kind.has_sigma else 'takes no'} sigma")
-    if sigma is not None and sigma.shape != positions.shape:
-        raise ValueError(f"sigma must have the shape of positions, {expected}, got {tuple(sigma.shape)}")
+    expected = (kind.sigma_rows(len(size)), *weight.shape[-3:])
+    if sigma is not None and tuple(sigma.shape) != expected:
+        rows = "the shape of positions" if kind.shape_per is None else f"a row per axis and {kind.shape_per}"
+        raise ValueError(f"sigma must have {rows}, {expected}, got {tuple(sigma.shape)}")

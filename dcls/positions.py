@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
-from dcls.kernel import axis_bounds
 from dcls.torch_conv import LOW_PRECISION
 
 INITIAL_POSITION_STD = 0.5
@@ -44,7 +44,7 @@ class PositionOwner(nn.Module):
         nn.init.normal_(self.positions, std=INITIAL_POSITION_STD)
         self.clamp_positions()
         if self.sigma is not None:
-            nn.init.constant_(self.sigma, get_interpolation(self.interpolation).initial_sigma)
+            get_interpolation(self.interpolation).reset_sigma(self.sigma, len(self.positions))
 
     @torch.no_grad()
     def clamp_positions(self) -> None:

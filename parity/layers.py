@@ -10,8 +10,7 @@ value, because a gradient there is a sum over thousands of pixels.
 
 import torch
 
-import dcls
-from parity.reference import make_pair, outputs_and_gradients
+from parity.reference import VERSIONS, make_pair, outputs_and_gradients
 from training.run_folder import describe_environment
 
 NAMES = ("output", "d_input", "d_weight", "d_bias", "d_positions", "d_sigma")
@@ -42,7 +41,7 @@ def main() -> None:
         print("| class | interpolation | " + " | ".join(NAMES) + " |")
         print("|---|---|" + "---|" * len(NAMES))
         for ndim in SIZES:
-            for interpolation in dcls.INTERPOLATIONS:
+            for interpolation in VERSIONS:
                 result = differences(ndim, interpolation, dtype, relative)
                 cells = [f"{result[name]:.1e}" if name in result else "-" for name in NAMES]
                 print(f"| Dcls{ndim}d | {interpolation} | " + " | ".join(cells) + " |")

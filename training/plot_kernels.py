@@ -50,7 +50,7 @@ def _draw_kernel(axes: Axes, layer: dcls.Dcls2d, kernel: np.ndarray, channel: in
     axes.imshow(kernel, cmap="RdBu_r", vmin=-bound, vmax=bound, extent=extent, interpolation="nearest")
     kind = dcls.INTERPOLATIONS[layer.interpolation]
     positions = layer.positions[:, channel, 0]
-    spreads = torch.full_like(positions, 0.5) if layer.sigma is None else kind.spread(layer.sigma[:, channel, 0])
+    spreads = torch.full_like(positions, 0.5) if layer.sigma is None else kind.spread(layer.sigma[:2, channel, 0])
     for (y, x), (height, width) in zip(positions.T.tolist(), spreads.T.tolist(), strict=True):
         axes.add_patch(
             matplotlib.patches.Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7)
