@@ -2,6 +2,7 @@
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.conversion import Conversion, convert
+from dcls.discretization import discretized
 from dcls.interpolation import INTERPOLATIONS, Interpolation
 from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.kernel import construct_kernel
@@ -9,6 +10,7 @@ from dcls.optim import clamp_positions, param_groups, position_names, position_o
 from dcls.positions import SharedPositions, share_positions
 from dcls.regularization import repulsive_loss
 from dcls.reparameterization import reparameterize
+from dcls.spread_schedule import SpreadSchedule
 
 __version__ = "0.1.0"
 
@@ -22,9 +24,11 @@ __all__ = [
     "Interpolation",
     "JointConstruction",
     "SharedPositions",
+    "SpreadSchedule",
     "clamp_positions",
     "construct_kernel",
     "convert",
+    "discretized",
     "param_groups",
     "position_names",
     "position_owners",

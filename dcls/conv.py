@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcls.depthwise.conv2d import FastConv2d, conv2d
+from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
-from dcls.kernel import construct_kernel
 from dcls.kernel_cache import KernelCache, may_cache_kernels
-from dcls.padding import padding_amounts
+from dcls.learned_axes import construct_along, fixed_sizes
+from dcls.padding import BY_NAME, AxisPadding, Padding, is_of_torch, last_axis_first, padding_amounts
 from dcls.positions import PositionOwner, SharedPositions
 from dcls.saving_context import saving_context
 from dcls.torch_conv import convolve
@@ -27,14 +28,27 @@ class DclsNd(PositionOwner):
     """What ``Dcls1d``, ``Dcls2d`` and ``Dcls3d`` have in common; not to be used itself.
 
     Attributes:
-        weight: (O, I, N), one weight an element.
-        positions: (ndim, O, I, N), offsets from the kernel's center in pixels, in the axis order of
+        weight: (O, I, N), one weight an element. Where positions are learned along some axes only, there are N
+            elements at every grid point of the others: (O, I, *their sizes, N), and so for all that follows.
+        positions: (learned axes, O, I, N), offsets from the kernel's center in pixels, in the axis order of
             dilated_kernel_size. The center of an axis of k points is index k // 2.
         sigma: (ndim, O, I, N), learned spread in pixels; None for the bilinear interpolations. A row more per axis or
             pair of axes where the interpolation learns a shape, see ``dcls.construct_kernel``.
         bias: (O,) or None.
+        discrete: Whether the layer computes with rounded positions, see ``discretize``.
+
+    Args:
+        padding: As ``nn.ConvNd``, or "causal": all that "same" adds comes before, so that no output depends on a later
+            input. Along each axis one of these, a number, or (before, after).
+        learned_axes: Axes along which elements move, such as ``(0,)``; by default all. Along the others, there are
+            kernel_count elements at every grid point.
+        position_limits: (low, high) in pixels from the center, or one pair for each learned axis, within which
+            ``clamp_positions`` and the initial values keep positions; by default the kernel.
+        initial_positions: "normal", N(0, 0.5) pixels; "uniform" between the limits; or "half_normal", most of them
+            close to the upper limit, where delays are short.
     """
 
+    discrete: bool = False
     ndim: int
     _function: Callable[..., Tensor]
     _plain: Callable[..., nn.Module]
@@ -51,33 +65,38 @@ class DclsNd(PositionOwner):
         dilated_kernel_size: int | Sequence[int],
         *,
         stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] | str = 0,
+        padding: int | str | Sequence[AxisPadding] = 0,
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
         interpolation: str = "gaussian",
+        learned_axes: Sequence[int] | None = None,
+        position_limits: Any = None,
+        initial_positions: str = "normal",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(self._per_axis("dilated_kernel_size", dilated_kernel_size), interpolation)
+        size = self._per_axis("dilated_kernel_size", dilated_kernel_size)
+        super().__init__(size, interpolation, learned_axes, position_limits, initial_positions)
         self.in_channels = self._count("in_channels", in_channels)
         self.out_channels = self._count("out_channels", out_channels)
         self.kernel_count = self._count("kernel_count", kernel_count)
         self.stride = self._per_axis("stride", stride)
-        self.padding = padding if isinstance(padding, str) else self._per_axis("padding", padding, least=0)
+        self.padding: Padding = self._checked_padding(padding)
         self.dilation = self._per_axis("dilation", dilation)
         self.groups = self._count("groups", groups)
         self.padding_mode = padding_mode
         self._check_arguments(bias, device, dtype)
 
-        shape = (out_channels, in_channels // groups, kernel_count)
+        fixed = fixed_sizes(size, self.learned_axes)
+        shape = (out_channels, in_channels // groups, *fixed, kernel_count)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.register_parameter("bias", nn.Parameter(self.weight.new_empty(out_channels)) if bias else None)
         position_dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        positions = torch.empty(self.ndim, *shape, device=device, dtype=position_dtype)
+        positions = torch.empty(len(self.learned_axes), *shape, device=device, dtype=position_dtype)
         self._cache = KernelCache()
-        rows = get_interpolation(interpolation).sigma_rows(self.ndim)
+        rows = get_interpolation(interpolation).sigma_rows(len(self.learned_axes))
         sigma = nn.Parameter(positions.new_empty(rows, *shape)) if rows else None
         self._register_positions(nn.Parameter(positions), sigma)
         self.reset_parameters()
@@ -93,7 +112,30 @@ class DclsNd(PositionOwner):
 
     def kernel(self) -> Tensor:
         """Return the dense kernel, (O, I, *dilated_kernel_size), in the dtype of weight; differentiable."""
-        return self._construct(*self._current_positions())
+        return self._construct(self.weight, *self._current_positions())
+
+    @property
+    def delays(self) -> Tensor:
+        """How many steps of the input each element is before the last grid point of its kernel; differentiable.
+
+        With padding="causal" it is how long ago the input was that the element lets through, from 0 to
+        dilation * (dilated_kernel_size - 1). It has the shape of positions.
+        """
+        positions = self._rounded(self.positions) if self.discrete else self.positions
+        per_axis = zip(positions, self.learned_axes, strict=True)
+        return torch.stack(
+            [(axis_bounds(self.dilated_kernel_size[axis])[1] - p) * self.dilation[axis] for p, axis in per_axis]
+        )
+
+    def discretize(self, mode: bool = True) -> "DclsNd":
+        """Compute with every element on the grid point nearest to its position, until ``discretize(False)``.
+
+        Learned positions and spreads stay as they are, and get no gradient meanwhile; ``dcls.discretized`` does this
+        for all layers of a model inside a ``with`` block.
+        """
+        self._cache.clear()
+        self.discrete = mode
+        return self
 
     def _current_positions(self) -> tuple[Tensor, Tensor | None]:
         """Return positions and sigma to compute with, (ndim, O, I, N) each; a shared set is called for them."""
@@ -102,11 +144,11 @@ class DclsNd(PositionOwner):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
-        padding: str | tuple[int, ...] = self.padding
-        if self.padding_mode != "zeros":
+        padding = self.padding
+        if self._pads_beforehand():
             amounts = padding_amounts(padding, self.dilated_kernel_size, self.dilation)
-            last_axis_first = [amount for axis in reversed(amounts) for amount in axis]
-            input = F.pad(input, last_axis_first, mode=self.padding_mode)
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            input = F.pad(input, last_axis_first(amounts), mode=mode)
             padding = (0,) * self.ndim
         return self._function(
             input, self._kernel_of_pass(), self.bias, self.stride, padding, self.dilation, self.groups
@@ -116,24 +158,27 @@ class DclsNd(PositionOwner):
     def fuse(self) -> nn.Module:
         """Return the plain convolution, ``nn.ConvNd``, whose weight is this layer's kernel; the layer stays as it is.
 
-        By this name ``timm.utils.reparameterize_model`` finds it.
+        Padding that it does not know is a module in front of it, in an ``nn.Sequential``. By this name
+        ``timm.utils.reparameterize_model`` finds it.
         """
+        pads_in_front = not is_of_torch(self.padding)
         conv = self._plain(
             self.in_channels,
             self.out_channels,
             self.dilated_kernel_size,
             self.stride,
-            self.padding,
+            (0,) * self.ndim if pads_in_front else self.padding,
             self.dilation,
             self.groups,
             self.bias is not None,
-            self.padding_mode,
+            "zeros" if pads_in_front else self.padding_mode,
             device="meta",
         )
         conv.weight = nn.Parameter(self.kernel().clone(), requires_grad=self.weight.requires_grad)
         if self.bias is not None:
             conv.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
-        return conv.train(self.training)
+        fused = nn.Sequential(self._padding_module(), conv) if pads_in_front else conv
+        return fused.train(self.training)
 
     def train(self, mode: bool = True) -> "DclsNd":
         """As ``nn.Module.train``; what evaluation cached is forgotten."""
@@ -233,7 +278,10 @@ class DclsNd(PositionOwner):
             f"dilated_kernel_size={self.dilated_kernel_size}, interpolation={self.interpolation!r}"
         )
         ones, zeros = (1,) * self.ndim, (0,) * self.ndim
+        bounds = tuple(axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes)
         defaults = dict(stride=ones, padding=zeros, dilation=ones, groups=1, padding_mode="zeros")
+        defaults |= dict(learned_axes=tuple(range(self.ndim)), position_limits=bounds, initial_positions="normal")
+        defaults |= dict(discrete=False)
         for name, default in defaults.items():
             if getattr(self, name) != default:
                 text += f", {name}={getattr(self, name)!r}"
@@ -254,8 +302,38 @@ class DclsNd(PositionOwner):
         sources = [self.weight, positions] + ([] if sigma is None else [sigma])
         return self._cache.get(sources, self.kernel)
 
-    def _construct(self, positions: Tensor, sigma: Tensor | None) -> Tensor:
-        return construct_kernel(self.weight, positions, sigma, self.dilated_kernel_size, self.interpolation)
+    def _construct(self, weight: Tensor, positions: Tensor, sigma: Tensor | None) -> Tensor:
+        """Build the kernel of this layer's weight, or those of several layers: ([L,] O, I, N) -> ([L,] O, I, *size)."""
+        interpolation = self.interpolation
+        if self.discrete:  # at an integer position, this interpolation is exactly 1 there and 0 elsewhere
+            positions, sigma, interpolation = self._rounded(positions), None, "bilinear_unnormalized"
+        return construct_along(weight, positions, sigma, self.dilated_kernel_size, self.learned_axes, interpolation)
+
+    def _rounded(self, positions: Tensor) -> Tensor:
+        bounds = [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
+        per_axis = zip(positions.round(), bounds, strict=True)
+        return torch.stack([position.clamp(*bound) for position, bound in per_axis])
+
+    def _pads_beforehand(self) -> bool:
+        return self.padding_mode != "zeros" or not is_of_torch(self.padding)
+
+    def _padding_module(self) -> nn.Module:
+        amounts = last_axis_first(padding_amounts(self.padding, self.dilated_kernel_size, self.dilation))
+        kinds = dict(zeros="Zero", reflect="Reflection", replicate="Replication", circular="Circular")
+        module: nn.Module = getattr(nn, f"{kinds[self.padding_mode]}Pad{self.ndim}d")(tuple(amounts))
+        return module
+
+    def _checked_padding(self, padding: Any) -> Padding:
+        """Return "same", "valid" or "causal", or a tuple with what each axis has."""
+        if isinstance(padding, str):
+            return padding
+        per_axis = (padding,) * self.ndim if is_integer(padding) else padding
+        if not isinstance(per_axis, Sequence) or len(per_axis) != self.ndim or not all(map(_is_padding, per_axis)):
+            raise ValueError(
+                f"padding of a {type(self).__name__} must be an integer >= 0, {', '.join(map(repr, BY_NAME))}, or "
+                f"{self.ndim} of them or of (before, after), got {padding!r}"
+            )
+        return tuple(p if isinstance(p, str) or is_integer(p) else (int(p[0]), int(p[1])) for p in per_axis)
 
     def _per_axis(self, name: str, value: Any, least: int = 1) -> tuple[int, ...]:
         values = (value,) * self.ndim if is_integer(value) else value
@@ -280,9 +358,10 @@ class DclsNd(PositionOwner):
                 raise ValueError(f"{name}={getattr(self, name)} is not divisible by groups={self.groups}")
         if self.padding_mode not in _PADDING_MODES:
             raise ValueError(f"padding_mode must be one of {', '.join(_PADDING_MODES)}, got {self.padding_mode!r}")
-        if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
-            raise ValueError(f"padding must be integers, 'same' or 'valid', got {self.padding!r}")
-        if self.padding == "same" and any(s != 1 for s in self.stride):
+        if isinstance(self.padding, str) and self.padding not in BY_NAME:
+            raise ValueError(f"padding must be integers, {', '.join(map(repr, BY_NAME))}, got {self.padding!r}")
+        padding = (self.padding,) * self.ndim if isinstance(self.padding, str) else self.padding
+        if any(p == "same" and step != 1 for p, step in zip(padding, self.stride, strict=True)):
             raise ValueError(f"padding='same' needs stride 1, got stride={self.stride}; give the padding as integers")
         if not isinstance(bias, bool):
             raise ValueError(f"bias must be True or False, got {bias!r}")
@@ -297,6 +376,14 @@ class DclsNd(PositionOwner):
 def is_integer(value: Any) -> bool:
     """Whether it is a number that counts something; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_padding(value: Any) -> bool:
+    """Whether an axis may have it: a name, a number of pixels, or one before and one after."""
+    if isinstance(value, str):
+        return value in BY_NAME
+    pair = value if isinstance(value, Sequence) else (value, value)
+    return len(pair) == 2 and all(is_integer(amount) and amount >= 0 for amount in pair)
 
 
 class Dcls1d(DclsNd):
@@ -336,15 +423,15 @@ class Dcls2d(DclsNd):
     _function = staticmethod(conv2d)
     _plain = FastConv2d
 
-    def fuse(self, input_size: tuple[int, int] | None = None) -> FastConv2d:
+    def fuse(self, input_size: tuple[int, int] | None = None) -> nn.Module:
         """Return the plain convolution, an ``nn.Conv2d`` with this layer's kernel as weight; the layer stays as it is.
 
         Args:
-            input_size: (H, W) of the largest input there will be, if the kernel may be cropped for it.
+            input_size: (H, W) of the largest input there will be, if the kernel may be cropped for it; one with a
+                module in front of it for its padding is not.
         """
         conv = super().fuse()
-        assert isinstance(conv, FastConv2d)
-        if input_size is not None:
+        if input_size is not None and isinstance(conv, FastConv2d):
             conv.crop(input_size)
         return conv
 

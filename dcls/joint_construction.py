@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dcls.conv import DclsNd
-from dcls.kernel import construct_kernel
 from dcls.kernel_cache import may_cache_kernels
 
 
@@ -73,7 +72,7 @@ def _build_kernels(parent: nn.Module, _: Any) -> None:
         first = layers[0]
         positions, sigma = first._current_positions()
         weights = torch.stack([layer.weight for layer in layers])
-        kernels = construct_kernel(weights, positions, sigma, first.dilated_kernel_size, first.interpolation)
+        kernels = first._construct(weights, positions, sigma)
         for layer, kernel in zip(layers, kernels.unbind(), strict=True):
             layer._set_built_kernel(kernel)
 
@@ -89,7 +88,8 @@ def _layers_of_each_set(parent: nn.Module) -> list[list[DclsNd]]:
     sets = defaultdict(list)
     for module in parent.modules():
         if isinstance(module, DclsNd) and not module.owns_positions and _builds_as_usual(module):
-            sets[module.shared, module.weight.dtype, module.weight.device].append(module)
+            key = (module.shared, module.weight.dtype, module.weight.device, module.discrete)
+            sets[key].append(module)
     return list(sets.values())
 
 

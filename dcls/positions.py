@@ -11,6 +11,7 @@ from dcls.interpolation import get_interpolation
 from dcls.torch_conv import LOW_PRECISION
 
 INITIAL_POSITION_STD = 0.5
+INITIAL_POSITIONS = ("normal", "uniform", "half_normal")
 
 
 class PositionOwner(nn.Module):
@@ -23,10 +24,24 @@ class PositionOwner(nn.Module):
     positions: nn.Parameter
     sigma: nn.Parameter | None
 
-    def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str) -> None:
+    def __init__(
+        self,
+        dilated_kernel_size: Sequence[int],
+        interpolation: str,
+        learned_axes: Sequence[int] | None = None,
+        position_limits: Any = None,
+        initial_positions: str = "normal",
+    ) -> None:
         super().__init__()
         self.dilated_kernel_size = tuple(dilated_kernel_size)
         self.interpolation = interpolation
+        self.learned_axes = _checked_axes(learned_axes, len(self.dilated_kernel_size))
+        bounds = [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
+        self.position_limits = _checked_limits(position_limits, bounds)
+        if initial_positions not in INITIAL_POSITIONS:
+            names = ", ".join(INITIAL_POSITIONS)
+            raise ValueError(f"initial_positions must be one of {names}, got {initial_positions!r}")
+        self.initial_positions = initial_positions
 
     def _register_positions(self, positions: nn.Parameter, sigma: nn.Parameter | None) -> None:
         """Own this set: (ndim, O, I, N) each, sigma None where the interpolation has no spread."""
@@ -40,17 +55,28 @@ class PositionOwner(nn.Module):
 
     @torch.no_grad()
     def reset_positions(self) -> None:
-        """Draw positions from N(0, 0.5) pixels, clamped to the kernel; set sigma to the interpolation's value."""
-        nn.init.normal_(self.positions, std=INITIAL_POSITION_STD)
+        """Draw positions as ``initial_positions`` says, within their limits; set sigma to the interpolation's value.
+
+        "normal" draws from N(0, 0.5) pixels. "uniform" draws between the limits. "half_normal" draws the distance to
+        the upper limit, which is a delay, from a half normal distribution; half of the range is its scale.
+        """
+        if self.initial_positions == "normal":
+            nn.init.normal_(self.positions, std=INITIAL_POSITION_STD)
+        else:
+            for position, (low, high) in zip(self.positions, self.position_limits, strict=True):
+                if self.initial_positions == "uniform":
+                    nn.init.uniform_(position, low, high)
+                else:
+                    nn.init.normal_(position, std=(high - low) / 2).abs_().neg_().add_(high)
         self.clamp_positions()
         if self.sigma is not None:
             get_interpolation(self.interpolation).reset_sigma(self.sigma, len(self.positions))
 
     @torch.no_grad()
     def clamp_positions(self) -> None:
-        """Move positions that left the kernel back to its border, in place."""
-        for position, size in zip(self.positions, self.dilated_kernel_size, strict=True):
-            position.clamp_(*axis_bounds(size))
+        """Move positions that left their limits, by default the kernel, back to the border, in place."""
+        for position, (low, high) in zip(self.positions, self.position_limits, strict=True):
+            position.clamp_(low, high)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PositionOwner":
         owned = [self._parameters.get("positions"), self._parameters.get("sigma")]
@@ -75,8 +101,8 @@ class SharedPositions(PositionOwner):
     it, the next one takes its place: any part that uses the set has it in its parameters and state dict, and moves it.
     """
 
-    def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str) -> None:
-        super().__init__(dilated_kernel_size, interpolation)
+    def __init__(self, dilated_kernel_size: Sequence[int], interpolation: str, *arguments: Any) -> None:
+        super().__init__(dilated_kernel_size, interpolation, *arguments)
         self._loaded_by: list[str] | None = None
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
@@ -144,7 +170,13 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
     """
     _check_layers(layers)
     first = layers[0]
-    shared = SharedPositions(first.dilated_kernel_size, first.interpolation)
+    shared = SharedPositions(
+        first.dilated_kernel_size,
+        first.interpolation,
+        first.learned_axes,
+        first.position_limits,
+        first.initial_positions,
+    )
     shared._register_positions(first.positions, first.sigma)
     for layer in layers:
         layer._use_positions_of(shared, owns=layer is first)
@@ -166,7 +198,7 @@ def _check_layers(layers: Any) -> None:
         raise ValueError("a layer that shares positions already cannot share others")
     first = layers[0]
     for layer in layers[1:]:
-        for name in ("dilated_kernel_size", "interpolation"):
+        for name in ("dilated_kernel_size", "interpolation", "learned_axes", "position_limits"):
             if getattr(layer, name) != getattr(first, name):
                 values = f"{getattr(first, name)} and {getattr(layer, name)}"
                 raise ValueError(f"layers that share positions must agree in {name}: {values}")
@@ -179,3 +211,34 @@ def _check_layers(layers: Any) -> None:
 
 def _kind(thing: Any) -> str:
     return f"a {type(thing).__name__}"
+
+
+def _checked_axes(axes: Any, ndim: int) -> tuple[int, ...]:
+    if axes is None:
+        return tuple(range(ndim))
+    values = tuple(axes) if isinstance(axes, Sequence) else ()
+    if not values or not all(type(axis) is int and 0 <= axis < ndim for axis in values):
+        raise ValueError(f"learned_axes must be a list of axes between 0 and {ndim - 1}, got {axes!r}")
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"learned_axes must be in ascending order, got {axes!r}")
+    return values
+
+
+def _checked_limits(limits: Any, bounds: Sequence[tuple[int, int]]) -> tuple[tuple[float, float], ...]:
+    """Return (low, high) of each learned axis; bounds are those of the kernel."""
+    if limits is None:
+        return tuple(bounds)
+    try:
+        pairs = [limits] * len(bounds) if not isinstance(limits[0], Sequence) else limits
+        checked = tuple((float(low), float(high)) for low, high in pairs)
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise ValueError(f"position_limits must be (low, high), or one such pair per axis, got {limits!r}") from None
+    if len(checked) != len(bounds):
+        raise ValueError(f"position_limits must be one pair, or one for each of {len(bounds)} axes, got {limits!r}")
+    for (low, high), (first, last) in zip(checked, bounds, strict=True):
+        if not first <= low <= high <= last:
+            raise ValueError(
+                f"position_limits must be within the kernel, from {first} to {last} pixels from its center, "
+                f"got {low:g} to {high:g}"
+            )
+    return checked

@@ -29,11 +29,11 @@ def repulsive_loss(model: nn.Module) -> Tensor:
 
 
 def _overlap(positions: Tensor) -> Tensor:
-    """(ndim, O, I, N) -> scalar."""
+    """(ndim, O, I, N), or with further axes before N -> scalar."""
     count = positions.shape[-1]
     if count < 2:
         return positions.new_zeros(())
-    points = positions.flatten(1, 2).permute(1, 2, 0)  # (C, N, ndim)
+    points = positions.flatten(1, -2).permute(1, 2, 0)  # (C, N, ndim)
     # The exact mode: the matrix-product one loses half the digits for elements close to each other.
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     pairs = (1 - distances).relu().triu(diagonal=1)

@@ -124,7 +124,7 @@ class TestToolsOfTheEcosystem:
         ((4, 3, 2, 5), dict(groups=2), "out_channels=3 is not divisible"),
         ((4, 4, 0, 5), {}, "kernel_count must be at least 1"),
         ((4, 4, 2, (5, 5, 5)), {}, "dilated_kernel_size of a Dcls2d must be an integer >= 1 or 2 of them"),
-        ((4, 4, 2, 5), dict(padding="full"), "padding must be integers, 'same' or 'valid'"),
+        ((4, 4, 2, 5), dict(padding="full"), "padding must be integers, 'same', 'valid', 'causal', got 'full'"),
         ((4, 4, 2, 5), dict(padding="same", stride=2), "padding='same' needs stride 1"),
         ((4, 4, 2, 5), dict(padding_mode="mirror"), "padding_mode must be one of zeros, reflect"),
         ((4, 4, 2, 5), dict(interpolation="gauss"), "unknown interpolation 'gauss'"),
@@ -172,3 +172,30 @@ def test_integers_of_numpy_are_integers() -> None:
     two, three, five = np.arange(6, dtype=np.int32)[[2, 3, 5]]
     layer = dcls.Dcls2d(two, two, three, [five, three], padding=two, groups=two)
     assert layer.dilated_kernel_size == (5, 3) and type(layer.kernel_count) is int
+
+
+def test_causal_outputs_depend_on_no_later_input_and_delays_say_on_which() -> None:
+    layer = dcls.Dcls1d(1, 1, 1, 6, padding="causal", dilation=2, bias=False)
+    nn.init.constant_(layer.positions, -1.0)  # 0, 1, 2 or 3 grid points before the last one
+    assert layer.delays.shape == layer.positions.shape and layer.delays.item() == 2 * 3
+    nn.init.constant_(layer.weight, 1.0)
+    pulse = torch.zeros(1, 1, 30)
+    pulse[..., 10] = 1
+    with dcls.discretized(layer):
+        assert layer(pulse).argmax() == 10 + 6
+        assert layer(pulse).count_nonzero() == 1
+        nn.init.constant_(layer.positions, -0.8)
+        assert layer.delays.item() == 6
+    assert layer.delays.item() == pytest.approx(2 * 2.8)
+    assert not layer(pulse)[..., :10].any()
+    assert layer(pulse).shape == pulse.shape
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", ["causal", ("causal", "same"), ((1, 2), 3)])
+def test_padding_that_pytorch_does_not_know_survives_folding(padding, padding_mode) -> None:
+    layer = dcls.Dcls2d(2, 4, 3, (4, 5), padding=padding, padding_mode=padding_mode)
+    x = torch.randn(2, 2, 9, 10)
+    model = dcls.reparameterize(nn.Sequential(layer), x)
+    torch.testing.assert_close(model(x), layer(x))
+    assert not any(isinstance(module, dcls.DclsNd) for module in model.modules())

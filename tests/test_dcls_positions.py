@@ -90,3 +90,44 @@ def test_layers_that_do_not_match_are_refused() -> None:
         dcls.share_positions([first])
     with pytest.raises(ValueError, match="at least one layer"):
         dcls.share_positions([])
+
+
+def test_initial_positions_follow_their_distribution() -> None:
+    def positions(**options):
+        layer = dcls.Dcls2d(16, 64, 8, (25, 11), padding="same", **options)
+        return layer.positions.detach()
+
+    rows, columns = positions(initial_positions="uniform")
+    assert -12 <= rows.min() < -11.5 and 11.5 < rows.max() <= 12 and abs(rows.mean()) < 0.5
+    assert -5 <= columns.min() < -4.5 and 4.5 < columns.max() <= 5
+    rows, columns = positions(initial_positions="half_normal", position_limits=[(-12, 12), (-5, 0)])
+    assert rows.max() <= 12 and (12 - rows).median() == pytest.approx(12 * 0.6745, rel=0.1)
+    assert columns.max() <= 0 and columns.min() == -5, "the few beyond the limit are on it"
+
+
+def test_limits_hold_positions_and_are_shared() -> None:
+    layers = [dcls.Dcls1d(2, 2, 3, 25, position_limits=(2.5, 12)) for _ in range(2)]
+    assert layers[0].positions.min() >= 2.5
+    shared = dcls.share_positions(layers)
+    torch.nn.init.uniform_(shared.positions, -30, 30)
+    dcls.clamp_positions(layers[0])
+    assert shared.positions.min() >= 2.5 and shared.positions.max() <= 12
+    assert "position_limits=((2.5, 12.0),)" in repr(layers[0])
+    with pytest.raises(ValueError, match="must agree in position_limits"):
+        dcls.share_positions([dcls.Dcls1d(2, 2, 3, 25, position_limits=limits) for limits in ((0, 1), (0, 2))])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(position_limits=(-13, 0)), "within the kernel, from -12 to 12 pixels from its center, got -13 to 0"),
+        (dict(position_limits=(3, 1)), "within the kernel"),
+        (dict(position_limits=3), r"must be \(low, high\), or one such pair per axis"),
+        (dict(position_limits=("a", "b")), r"must be \(low, high\)"),
+        (dict(position_limits=[(0, 1), (0, 1)]), "one for each of 1 axes"),
+        (dict(initial_positions="gamma"), "initial_positions must be one of normal, uniform, half_normal"),
+    ],
+)
+def test_wrong_limits_and_distributions_are_named(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        dcls.Dcls1d(2, 2, 3, 25, **options)

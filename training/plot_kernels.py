@@ -37,7 +37,7 @@ def first_layer_of_each_set(model: nn.Module) -> dict[str, dcls.Dcls2d]:
     """Name -> layer, one for each set of shared positions."""
     found: dict[int, tuple[str, dcls.Dcls2d]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, dcls.Dcls2d):
+        if isinstance(module, dcls.Dcls2d) and len(module.learned_axes) == 2:
             found.setdefault(id(module.positions), (name, module))
     return dict(found.values())
 
