@@ -8,6 +8,7 @@ from dcls.joint_construction import JointConstruction, register_joint_constructi
 from dcls.kernel import construct_kernel
 from dcls.optim import clamp_positions, param_groups, position_names, position_owners, register_clamp_hook
 from dcls.positions import SharedPositions, share_positions
+from dcls.reference_package import from_reference
 from dcls.regularization import repulsive_loss
 from dcls.reparameterization import reparameterize
 from dcls.spread_schedule import SpreadSchedule
@@ -29,6 +30,7 @@ __all__ = [
     "construct_kernel",
     "convert",
     "discretized",
+    "from_reference",
     "param_groups",
     "position_names",
     "position_owners",

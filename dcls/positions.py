@@ -178,6 +178,7 @@ def share_positions(layers: Sequence[Any]) -> SharedPositions:
         first.initial_positions,
     )
     shared._register_positions(first.positions, first.sigma)
+    shared.train(first.training)
     for layer in layers:
         layer._use_positions_of(shared, owns=layer is first)
     return shared

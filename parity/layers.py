@@ -10,7 +10,8 @@ value, because a gradient there is a sum over thousands of pixels.
 
 import torch
 
-from parity.reference import VERSIONS, make_pair, outputs_and_gradients
+from dcls.reference_package import VERSIONS
+from parity.reference import make_pair, outputs_and_gradients
 from training.run_folder import describe_environment
 
 NAMES = ("output", "d_input", "d_weight", "d_bias", "d_positions", "d_sigma")

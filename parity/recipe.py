@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import dcls
+from dcls.reference_package import axis_order
 from models.building import create_model
-from parity.reference import axis_order, put_reference_layers
+from parity.reference import put_reference_layers
 from training.config import Config
 from training.config_file import load_config
 from training.loop import train_epoch

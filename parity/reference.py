@@ -11,23 +11,16 @@ import torch
 from torch import Tensor, nn
 
 import dcls
+from dcls.reference_package import VERSIONS, axis_order
 
 logging.getLogger().addHandler(logging.NullHandler())  # without any, the reference's warnings add one that prints
 from DCLS.construct import modules as reference  # noqa: E402
 
-VERSIONS = {"bilinear": "v1", "bilinear_unnormalized": "v0", "triangle": "max", "gaussian": "gauss"}
 LAYERS: dict[int, tuple[type[dcls.DclsNd], Any]] = {
     1: (dcls.Dcls1d, reference.Dcls1d),
     2: (dcls.Dcls2d, reference.Dcls2d),
     3: (dcls.Dcls3d, reference.Dcls3d),
 }
-
-
-def axis_order(ndim: int, interpolation: str) -> list[int]:
-    """Return which axis of the reference's P and SIG is which of ours; the order is its own inverse."""
-    if interpolation != "bilinear_unnormalized":
-        return list(reversed(range(ndim)))  # v1, max and gauss count from the last axis
-    return [0, 2, 1] if ndim == 3 else list(range(ndim))
 
 
 def reference_layer(ours: dcls.DclsNd) -> Any:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import dcls
-from parity.reference import LAYERS, VERSIONS, axis_order, make_pair
+from dcls.reference_package import VERSIONS, axis_order
+from parity.reference import LAYERS, make_pair
 
 NORMALIZED = ["bilinear", "triangle", "gaussian"]
 

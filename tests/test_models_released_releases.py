@@ -1,8 +1,8 @@
 import timm
 
 import dcls
+from dcls.reference_package import VERSIONS
 from models.released import RELEASES
-from parity.reference import VERSIONS
 
 
 def test_every_release_belongs_to_a_registered_model() -> None:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from parity.reference import VERSIONS, make_pair, outputs_and_gradients
+from dcls.reference_package import VERSIONS
+from parity.reference import make_pair, outputs_and_gradients
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 

@@ -6,7 +6,8 @@ import torch
 
 import dcls
 import models  # noqa: F401
-from parity.reference import VERSIONS, put_reference_layers
+from dcls.reference_package import VERSIONS
+from parity.reference import put_reference_layers
 
 SIZES = dict(depths=(2, 1, 1, 1), dims=(8, 8, 8, 8), num_classes=3)
 
