@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dcls.grid import axis_bounds
 from dcls.interpolation import MASS_EPS, Interpolation
-from dcls.kernel import axis_bounds, axis_footprint
+from dcls.kernel import axis_footprint
 
 LEARNING_RATE = 0.05
 """In pixels a step at the beginning; it falls to zero as a cosine."""
@@ -115,7 +116,7 @@ def normal_equations(elements: Elements, target: Tensor, kind: Interpolation) ->
 def _footprints(elements: Elements, target: Tensor, kind: Interpolation) -> list[Tensor]:
     """Return the footprints on each axis, (C, N, X)."""
     size = target.shape[2:]
-    sigma: Any = [None] * len(size) if elements.sigma is None else elements.sigma
+    sigma: Any = [[]] * len(size) if elements.sigma is None else [[along] for along in elements.sigma]
     return [axis_footprint(p, s, extent, kind) for p, s, extent in zip(elements.positions, sigma, size, strict=True)]
 
 

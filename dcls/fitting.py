@@ -13,6 +13,8 @@ from dcls.element_search import MAX_CANDIDATES, best_weights, place_on_taps, sea
 from dcls.interpolation import get_interpolation
 from dcls.padding import padding_amounts
 
+FITTED = ("bilinear", "bilinear_unnormalized", "triangle", "gaussian")
+"""Interpolations whose elements the search knows how to place."""
 STEPS = 300
 """Of the search for positions and spreads."""
 _CHUNK = 2**23
@@ -23,6 +25,8 @@ _MAX_WORK = 2**29
 
 def why_no_fit(conv: Any, layer: DclsNd) -> str | None:
     """Return why a layer cannot start with the kernel of its convolution, or None."""
+    if layer.interpolation not in FITTED:
+        return f"kernels of interpolation {layer.interpolation!r} cannot be fitted; take one of {', '.join(FITTED)}"
     if conv.weight.is_meta:
         return "it has no weights on the meta device"
     if not conv.weight.isfinite().all():

@@ -9,9 +9,9 @@ from torch import nn
 
 import dcls
 from dcls.conversion import dcls_like
-from dcls.fitting import first_tap, fit, why_no_fit
+from dcls.fitting import FITTED, first_tap, fit, why_no_fit
 
-EXACT = [name for name in dcls.INTERPOLATIONS if name != "gaussian"]
+EXACT = [name for name in FITTED if name != "gaussian"]
 CASES = {
     "depthwise": (nn.Conv2d(4, 4, 3, padding=1, groups=4), 9, (2, 4, 12, 13)),
     "strided": (nn.Conv2d(4, 4, 3, padding=1, stride=2, groups=4), 7, (2, 4, 12, 13)),
@@ -68,7 +68,7 @@ def test_gaussians_on_every_tap_are_as_near_as_their_floor_allows(case) -> None:
     assert slope.abs().max() < 1e-12 and error < 0.01
 
 
-@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", FITTED)
 def test_fewer_elements_are_nearer_the_more_there_are(interpolation) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(6, 6, 5, padding=2, groups=6)
@@ -86,7 +86,7 @@ def test_the_search_is_nearer_than_the_heaviest_taps_alone() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 8, 7, padding=3, groups=8)
     energies = conv.weight.flatten(1).square().sort(1).values
-    for interpolation in dcls.INTERPOLATIONS:
+    for interpolation in FITTED:
         (error,) = fit([conv], [dcls_like(conv, 11, 26, interpolation)])
         assert error < 0.5 * (energies[:, :-26].sum() / energies.sum()).sqrt().item()
 
@@ -102,7 +102,7 @@ def test_kernels_that_have_so_many_elements_are_found() -> None:
     assert error < 0.05
 
 
-@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", FITTED)
 def test_no_random_number_is_drawn_and_the_result_is_always_the_same(interpolation) -> None:
     conv = nn.Conv2d(3, 3, 5, padding=2, groups=3)
     layers = [dcls_like(conv, 7, 6, interpolation) for _ in range(2)]
@@ -205,3 +205,8 @@ def test_a_frozen_layer_in_low_precision_is_fitted_and_stays_frozen() -> None:
     report = dcls.convert(net, dilated_kernel_size=9, kernel_count=5, match=3, weights="fit")
     assert net[0].weight.dtype == torch.bfloat16 and not net[0].positions.requires_grad
     assert 0 < report.errors["0"] < 0.9
+
+
+def test_other_interpolations_are_refused_by_name() -> None:
+    conv = nn.Conv2d(3, 3, 5, padding=2, groups=3)
+    assert "kernels of interpolation 'sinc' cannot be fitted" in why_no_fit(conv, dcls_like(conv, 7, 6, "sinc"))
