@@ -29,9 +29,8 @@ def from_reference(source: Any, model: nn.Module | None = None) -> Any:
     version. Elements that the reference puts outside the kernel, where they have no effect and never get a gradient,
     act here as if they were at its border.
 
-    Examples:
-        >>> network = dcls.from_reference(network)  # in place, with every layer replaced
-        >>> model.load_state_dict(dcls.from_reference(torch.load("theirs.pt"), model))
+    ``network = dcls.from_reference(network)`` replaces every layer in place, and
+    ``model.load_state_dict(dcls.from_reference(state_dict, model))`` loads what was saved.
 
     Args:
         source: A layer; a network, whose layers are replaced in place; or a state dict with P and SIG.

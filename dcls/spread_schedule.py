@@ -18,7 +18,7 @@ class SpreadSchedule:
         >>> layer = dcls.Dcls1d(2, 4, kernel_count=1, dilated_kernel_size=25, padding="causal")
         >>> schedule = dcls.SpreadSchedule(layer, initial=12, final=0.23, steps=30)
         >>> for epoch in range(100):
-        ...     ...  # train
+        ...     output = layer(torch.randn(1, 2, 60))  # and train
         ...     schedule.step()
         >>> round(layer.sigma.mean().item(), 2)
         0.23
