@@ -177,8 +177,12 @@ def fit(run: TrainingRun) -> None:
 def outcome(run: TrainingRun) -> str:
     """Say in one line what a finished run leaves."""
     kind = "weights" if run.state.ema is None else "averaged weights"
+    best = next((row for row in run.state.history if row.get("ema_top1") == run.state.best_top1), None)
+    plain = ""
+    if best is not None and best["val_top1"] > best["ema_top1"]:
+        plain = f" ({best['val_top1']:.2f} % without averaging: validate.py --no-ema)"
     return (
-        f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}, the last epoch's {kind} in "
+        f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}{plain}, the last epoch's {kind} in "
         f"{run.folder / WEIGHTS}"
     )
 

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import os
 import pathlib
 import pickle
@@ -6,6 +7,7 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from released_files import tiny_reference
@@ -14,6 +16,7 @@ from small_model import DESCRIPTION, SMALL, assert_equal_weights, small_model
 from torch import nn
 
 from dcls.checkpoints import load_exactly, read_description, read_weights
+from dcls.checkpoints.reading import open_safely
 from dcls.errors import UserError
 from models.released import recognize
 from training.checkpoints.checkpoint import read_checkpoint, save_checkpoint, save_weights
@@ -173,3 +176,38 @@ def test_truncated_unknown_and_missing_files_are_named(tmp_path) -> None:
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match="holds no weights"):
         read_weights(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot read .*: Input/output error"),
+        (MemoryError(), "there is not enough memory to read .*, 0 MiB"),
+    ],
+)
+def test_what_the_machine_lacks_is_not_told_as_damage(model, tmp_path, monkeypatch, suffix, error, message) -> None:
+    def fail(*_, **__):
+        raise error
+
+    file = tmp_path / f"model.{suffix}"
+    if suffix == "pt":
+        torch.save(model.state_dict(), file)
+        monkeypatch.setattr(torch, "load", fail)
+    else:
+        save_file(model.state_dict(), file)
+        monkeypatch.setattr(safetensors.torch, "load_file", fail)
+    with pytest.raises(UserError, match=message) as raised:
+        open_safely(file)
+    assert "damaged" not in str(raised.value)
+
+
+def test_a_disk_that_fails_within_an_archive_is_not_told_as_damage(model, tmp_path, monkeypatch) -> None:
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("zipfile.ZipExtFile.read", fail)
+    with pytest.raises(UserError, match="cannot read .*: Input/output error"):
+        open_safely(tmp_path / "model.pt")

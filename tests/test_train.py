@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -357,3 +358,13 @@ def read_all(controller: int) -> str:
         pass
     os.close(controller)
     return b"".join(parts).decode()
+
+
+def test_a_run_whose_average_is_worse_says_what_the_weights_themselves_have(tmp_path) -> None:
+    state = SimpleNamespace(
+        ema=True, best_top1=60.0, history=[{"val_top1": 70.0, "ema_top1": 50.0}, {"val_top1": 72.0, "ema_top1": 60.0}]
+    )
+    run = SimpleNamespace(state=state, folder=tmp_path)
+    assert train.outcome(run).startswith(f"best top-1 60.00 % in {tmp_path / 'best.pt'} (72.00 % without averaging")
+    state.history[1]["val_top1"] = 59.0
+    assert "without averaging" not in train.outcome(run)

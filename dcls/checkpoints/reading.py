@@ -1,6 +1,7 @@
 """Open checkpoint files without running anything that is in them."""
 
 import argparse
+import errno
 import json
 import pathlib
 import pickle
@@ -203,11 +204,20 @@ def _check_sums(path: Path, only: str) -> None:
                     with archive.open(name) as entry:
                         while entry.read(2**20):
                             pass
-                except (BadZipFile, *_UNREADABLE):
+                except (BadZipFile, *_UNREADABLE) as error:
+                    if _is_of_the_machine(error):
+                        raise
                     raise UserError(
                         f"{path} is damaged: {name} does not match its checksum",
                         "take another one, or download it again",
                     ) from None
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether another attempt could read the same file; damaged ones lead to seeking invalid places (EINVAL)."""
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
 
 
 def _own_description(path: str | Path) -> Any:
@@ -228,7 +238,11 @@ def _safetensors_description(path: str | Path) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    """Say what torch means, without its advice to trust the file."""
+    """Say what torch means, without its advice to trust the file; what the machine lacks is no fault of the file."""
+    if isinstance(error, MemoryError):
+        return UserError(f"there is not enough memory to read {path}, {path.stat().st_size / 2**20:.0f} MiB")
+    if isinstance(error, OSError) and _is_of_the_machine(error):
+        return UserError(f"cannot read {path}: {error.strerror}")
     code = re.search(r"(?:GLOBAL|globals:) ([\w.]*\w)", str(error))
     if code is not None:
         return UserError(
