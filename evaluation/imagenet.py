@@ -11,6 +11,7 @@ from torch import nn
 from dcls.errors import UserError
 from training.data.image_files import printable
 from training.data.readers import FolderReader
+from training.data.shards import ShardReader
 
 _VALIDATION_IMAGES = 50_000
 
@@ -78,14 +79,18 @@ def add_real_labels(dataset: Any, classes: Sequence[str] | None) -> None:
     The target of an image becomes [label, ReaL label, ..., -1, ...], as ``evaluation.evaluate.evaluate`` takes it.
 
     Args:
-        dataset: A folder with ImageNet's validation images, or some of them, under their own names.
-        classes: Names of its folders.
+        dataset: ImageNet's validation images, or some of them, under their own names, in a folder or indexed shards.
+        classes: Names of the folders or classes.
 
     Raises:
         UserError: it holds something else.
     """
-    if not isinstance(getattr(dataset, "reader", None), FolderReader):
-        raise UserError("needs a folder of images, not --dataset", key="--real-labels", on_every_rank=True)
+    if not isinstance(getattr(dataset, "reader", None), (FolderReader, ShardReader)):
+        raise UserError(
+            "needs a folder of images or shards with an index, not another --dataset",
+            key="--real-labels",
+            on_every_rank=True,
+        )
     if classes is None or list(classes) != ImageNetInfo().label_names():
         raise UserError(
             "needs the 1000 class folders of ImageNet's validation set (n01440764, ...)",

@@ -56,8 +56,13 @@ PathText = Annotated[str, AfterValidator(_check_path)]
 
 DATASET_PREFIXES = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
 WITH_COLUMNS = ("hfds/", "hfids/", "tfds/", "wds/")
-ITERABLE = ("hfids/", "tfds/", "wds/")
+ITERABLE = ("hfids/", "tfds/")  # wds/ as well, where the shards have no index
 TORCHVISION_FOLDERS = ("torch/image_folder", "torch/folder")
+
+
+def without_choice(dataset: str) -> UserError:
+    """Return the error of a data set in which no image can take the place of another one."""
+    return UserError(f"{dataset} is read in one go, without a choice", "set stop", key="data.on_error")
 
 
 class Section(BaseModel):
@@ -102,6 +107,7 @@ class DataConfig(Section):
     """Folder of the data set: for image folders the one that holds train_split and val_split. Required."""
     dataset: str = ""
     """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/...
+    wds/ with any name behind it: shards; those of scripts/prepare_imagenet.py have an index and are read as folders.
     torch/image_folder: image folders in torchvision's order of classes, where class10 comes before class2."""
     download: bool = False
     """Download the data set into dir if it is missing, where timm can (torch/...)."""
@@ -134,8 +140,8 @@ class DataConfig(Section):
     on_error: Literal["stop", "skip"] = "stop"
     """What happens in training when an image cannot be read. stop: the run ends, naming it. skip: it is named, and
     another one, chosen by seed, epoch and image alone, takes its place; metrics.csv counts them (train_replaced).
-    The evaluation always stops, because its scores are those of all images. Iterable data sets (hfids/, tfds/, wds/)
-    have no other image at hand and take "stop" only."""
+    The evaluation always stops, because its scores are those of all images. Iterable data sets (hfids/, tfds/, wds/
+    without an index) have no other image at hand and take "stop" only."""
     max_skipped: Fraction = 0.001
     """skip: largest share of an epoch's images; a run with more of them ends."""
     num_workers: Annotated[int, Field(ge=0, le=256)] | None = None
@@ -165,7 +171,7 @@ class DataConfig(Section):
                     f"only data sets of {' '.join(WITH_COLUMNS)} have columns", "remove it", key=f"data.{key}"
                 )
         if self.on_error == "skip" and self.dataset.startswith(ITERABLE):
-            raise UserError(f"{self.dataset} is read in one go, without a choice", "set stop", key="data.on_error")
+            raise without_choice(self.dataset)
         return self
 
 

@@ -9,13 +9,14 @@ from typing import Any
 from timm.data import ImageDataset, create_dataset
 
 from dcls.errors import UserError
-from training.config import TORCHVISION_FOLDERS, Config, DataConfig
+from training.config import TORCHVISION_FOLDERS, Config, DataConfig, without_choice
 from training.data.columns import check_columns, column_arguments
 from training.data.decoding import open_image
 from training.data.image_files import printable
 from training.data.labels import names_in_one_only
 from training.data.natural_order import by_number_and_name
 from training.data.readers import ArchiveReader, FolderReader
+from training.data.shards import ShardReader, index_path
 from training.processes.distributed import DistributedContext
 
 
@@ -77,10 +78,14 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
         folder = split_path(config.dir, split)
     elif config.download:
         folder.mkdir(parents=True, exist_ok=True)
+    if config.dataset.startswith("wds/") and index_path(folder, split).is_file():
+        return ImageDataset(str(folder), reader=_shard_reader(config, split))
     try:
         if is_image_folder(config.dataset):
             split_key = "data.train_split" if is_training else "data.val_split"
             return ImageDataset(str(folder), reader=_folder_reader(folder, split_key, config.dataset))
+        if config.on_error == "skip" and config.dataset.startswith("wds/"):
+            raise without_choice(config.dataset)
         dataset = create_dataset(
             config.dataset,
             root=str(folder),
@@ -108,6 +113,18 @@ def open_dataset(config: DataConfig, split: str, *, is_training: bool, batch_siz
         dataset.loader = open_image
     check_columns(config, split, dataset)
     return dataset
+
+
+def _shard_reader(config: DataConfig, split: str) -> ShardReader:
+    for key in ("image_column", "label_column"):
+        if getattr(config, key) is not None:
+            raise UserError(
+                f"the index of the shards in {printable(config.dir)} tells their images and labels",
+                "remove it",
+                key=f"data.{key}",
+                on_every_rank=True,
+            )
+    return ShardReader(Path(config.dir), split)
 
 
 def _folder_reader(path: Path, split_key: str, dataset: str) -> Any:

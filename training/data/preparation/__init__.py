@@ -1,0 +1,1 @@
+"""From ImageNet's official archives to class folders or shards, and the check of what came out."""
