@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from evaluation.markdown import markdown_table
-from faults import config, damage, kills
+from faults import config, damage, hostile, images, kills
 from faults.campaign import Tally
 from training.run_folder import describe_environment
 
@@ -26,6 +26,9 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "truncations": (damage.truncations, 2, 40),
     "tables": (damage.damaged_tables, 2, 60),
     "disks": (damage.full_disks, 2, 40),
+    "read_only": (damage.read_only_disks, 2, 40),
+    "images": (images.mutated_images, 280, 10_000),
+    "hostile": (hostile.hostile_files, 11, 44),
     "values": (config.wrong_values, 40, 1000),
     "twice": (damage.two_at_once, 1, 10),
 }

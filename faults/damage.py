@@ -1,5 +1,6 @@
 """Files of a run that are damaged: flipped bits, truncations, garbage in the tables, disks that refuse."""
 
+import errno
 import os
 import random
 import resource
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from faults.campaign import Tally
-from faults.kills import straight_run
+from faults.kills import at_file_operation, straight_run
 from faults.tiny import difference, start_forked, train_forked, write_config
 from training.metrics import MetricsLogger
 
@@ -109,6 +110,27 @@ def full_disks(folder: Path, trials: int) -> Tally:
         problem = difference(folder / "runs" / f"full{trial}", straight) if status == 0 else printed[-300:]
         tally.count(problem and f"limit of {size}: {problem}")
     return tally
+
+
+def read_only_disks(folder: Path, trials: int) -> Tally:
+    """Refuse all writing from some operation on, as a disk does that turns read-only; then continue and compare."""
+    tally, generator = Tally("disk turns read-only, then is writable"), random.Random(5)
+    straight, config = straight_run(folder), write_config(folder)
+    for trial in range(trials):
+        arguments = ["--config", str(config), f"checkpoint.name=refused{trial}"]
+        operation = generator.randrange(100)
+        status, printed = train_forked(arguments, partial(at_file_operation, operation, _refuse))
+        if status not in (0, 1) or "Traceback" in printed or (status == 1 and "Read-only file system" not in printed):
+            tally.count(f"from operation {operation}: exit status {status}: {printed[-300:]}")
+            continue
+        status, printed = train_forked(arguments)
+        problem = difference(folder / "runs" / f"refused{trial}", straight) if status == 0 else printed[-300:]
+        tally.count(problem and f"from operation {operation}: {problem}")
+    return tally
+
+
+def _refuse() -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def two_at_once(folder: Path, trials: int) -> Tally:

@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -30,6 +32,7 @@ def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
     tally = Tally(f"SIGKILL at random moments, 1 process, {workers} workers")
     straight, config = straight_run(folder), write_config(folder, workers=workers)
     generator, done, run = random.Random(0), 0, 0
+    lost: list[int] = []
     while done < kills:
         run += 1
         name, run_kills = f"killed{workers}-{run}", 0
@@ -41,11 +44,25 @@ def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
             if status is not None:
                 break
             run_kills += 1
+            lost.append(_updates_lost(folder / "runs" / name))
         problem = difference(folder / "runs" / name, straight)
         for _ in range(max(run_kills, 1)):
             tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
         done += max(run_kills, 1)
+    if lost:
+        tally.notes.append(
+            f"work lost per kill, saved every 2 updates: {statistics.median(lost):.0f} updates in the median, at most "
+            f"{max(lost)}"
+        )
     return tally
+
+
+def _updates_lost(run: Path) -> int:
+    """Count the updates that a killed run has reported, but not saved."""
+    lines = run / "metrics.jsonl"
+    reported = re.findall(r'"update": (\d+)', lines.read_text()) if lines.exists() else []
+    saved = [path.stem for path in (run / "saves").glob("*.pt")]
+    return max(0, max(map(int, reported), default=0) - max(map(int, saved), default=0))
 
 
 def _kill_after(process: int, seconds: float) -> int | None:
@@ -115,7 +132,7 @@ def kills_while_writing(folder: Path, most: int | None = None) -> Tally:
     while most is None or operation < most:
         name = f"operation{operation}"
         arguments = ["--config", str(config), f"checkpoint.name={name}"]
-        status, printed = train_forked(arguments, partial(_end_at, operation))
+        status, printed = train_forked(arguments, partial(at_file_operation, operation, lambda: os._exit(_ENDED)))
         if status == 0:
             break
         if status != _ENDED:
@@ -131,8 +148,8 @@ def kills_while_writing(folder: Path, most: int | None = None) -> Tally:
 _ENDED = 99
 
 
-def _end_at(operation: int) -> None:
-    """End the process at its so many-th operation on files."""
+def at_file_operation(operation: int, act: Callable[[], object]) -> None:
+    """Do something in place of this process's so many-th operation on files, and of those after it."""
     made = 0
 
     def counted(original: Callable[..., object]) -> Callable[..., object]:
@@ -140,7 +157,7 @@ def _end_at(operation: int) -> None:
             nonlocal made
             made += 1
             if made > operation:
-                os._exit(_ENDED)
+                act()
             return original(*arguments, **options)
 
         return call

@@ -106,7 +106,8 @@ def difference(folder: Path, straight: Path) -> str | None:
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     text = io.StringIO((folder / "metrics.csv").read_text())
-    return [{key: value for key, value in row.items() if "per_second" not in key} for row in csv.DictReader(text)]
+    timed = ("train_images_per_second", "train_waiting")
+    return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(text)]
 
 
 def _updates(folder: Path) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +27,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(partial, path)
         fsync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         kept = "the one written before is kept. " if path.exists() else ""
         raise UserError(f"cannot write {path}: {error}", f"{kept}Is the disk full?") from error
 

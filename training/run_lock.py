@@ -46,7 +46,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk no longer takes anything; the lock of a dead process does not block
+            path.unlink(missing_ok=True)
         if created:
             with suppress(OSError):  # not empty: the run has begun
                 folder.rmdir()
