@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from official_archives import write_archives
+from PIL import Image
 
 from dcls.errors import UserError
 from training.data.preparation.archives import ARCHIVES
@@ -60,7 +61,10 @@ def test_nothing_is_written_of_what_is_not_imagenet_unless_it_is_meant(preparati
 def test_a_preparation_is_continued_in_the_same_way_only(preparation) -> None:
     prepare(preparation)
     for change, message in (
-        ({"limit": SizeLimit(32, 95)}, r"was begun with max_size null, and now it is 32; give the same, or"),
+        (
+            {"limit": SizeLimit(32, 95)},
+            r"train in .*/out was begun with max_size null, and now it is 32; give the same, or",
+        ),
         ({"images_per_shard": 4}, r'was begun with layout "folders", and now it is "shards"'),
     ):
         with pytest.raises(UserError, match=message):
@@ -70,7 +74,16 @@ def test_a_preparation_is_continued_in_the_same_way_only(preparation) -> None:
     shutil.rmtree(preparation.out / "train")
     with pytest.raises(UserError, match=r"was begun with bytes of ILSVRC2012_img_train.tar \d+, and now it is \d+"):
         prepare(preparation)
-    assert json.loads((preparation.out / RECORD).read_text())["layout"] == "folders"
+    assert json.loads((preparation.out / RECORD).read_text())["val"]["layout"] == "folders"
+
+
+def test_training_images_can_be_made_smaller_and_validation_images_left_as_they_are(preparation, capsys) -> None:
+    prepare(replace(preparation, splits=("train",), limit=SizeLimit(20, 95)))
+    prepare(replace(preparation, splits=("val",)))
+    sizes = {
+        split: {Image.open(file).size for file in preparation.out.glob(f"{split}/*/*")} for split in ("train", "val")
+    }
+    assert sizes == {"train": {(25, 20)}, "val": {(40, 32)}}
 
 
 def test_images_of_somebody_else_are_left_alone(preparation) -> None:

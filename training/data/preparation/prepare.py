@@ -64,8 +64,8 @@ def prepare(preparation: Preparation) -> None:
     """
     with _locked(preparation.out):
         _check_origin(preparation)
-        _remember(preparation.out, preparation.facts())
         for split in preparation.splits:
+            _remember(preparation.out, split, preparation.facts())
             if _is_finished(preparation, split):
                 print(f"{split}: finished before", flush=True)
             else:
@@ -75,7 +75,7 @@ def prepare(preparation: Preparation) -> None:
 def _prepare_split(preparation: Preparation, split: str) -> None:
     images = find_images(preparation.archives, split, preparation.workers)
     check_counts(len(images), len(images.classes), split, images.archive, preparation.expect_imagenet)
-    _remember(preparation.out, {f"bytes of {images.archive.name}": images.archive.stat().st_size})
+    _remember(preparation.out, split, {f"bytes of {images.archive.name}": images.archive.stat().st_size})
     if preparation.images_per_shard is None:
         write_class_folders(images, preparation.out / split, preparation.limit, preparation.workers)
     else:
@@ -105,22 +105,23 @@ def _check_origin(preparation: Preparation) -> None:
         )
 
 
-def _remember(folder: Path, facts: dict[str, Any]) -> None:
-    """Write down how the images are made, and refuse to mix them with others.
+def _remember(folder: Path, split: str, facts: dict[str, Any]) -> None:
+    """Write down how the images of a split are made, and refuse to mix them with others.
 
     Raises:
         UserError: those that are there were made in another way.
     """
     path = folder / RECORD
-    before = json.loads(path.read_text()) if path.exists() else {}
+    record = json.loads(path.read_text()) if path.exists() else {}
+    before = record.setdefault(split, {})
     for name, value in facts.items():
         if before.setdefault(name, value) != value:
             then, now = json.dumps(before[name]), json.dumps(value)
             raise UserError(
-                f"{printable(folder)} was begun with {name} {then}, and now it is {now}",
+                f"{split} in {printable(folder)} was begun with {name} {then}, and now it is {now}",
                 "give the same, or name another folder",
             )
-    write_text_atomic(path, json.dumps(before, indent=1))
+    write_text_atomic(path, json.dumps(record, indent=1))
 
 
 @contextmanager

@@ -95,6 +95,9 @@ def _write_shard(job: _ShardJob, shard: _Shard) -> tuple[int, list[str]]:
     path = job.folder / shard.name
     try:
         write_atomic(path, lambda file: remarks.extend(_write_samples(job, shard, file)))
+    except UserError as error:
+        fix = "is the disk full? What is finished is kept, and the same command continues"
+        raise error.replace(fix=fix) from error.__cause__
     finally:
         path.with_name(f"{path.name}.partial").unlink(missing_ok=True)  # of a shard that was stopped
     return len(shard.indices), remarks
