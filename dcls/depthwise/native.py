@@ -2,11 +2,7 @@
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +12,9 @@ import torch
 from torch import Tensor
 
 from dcls.depthwise.geometry import Padding, output_size
+from dcls.native_library import compiled_library
 
 _SOURCE = Path(__file__).with_name("native.cpp")
-_FLAGS = ("-std=c++17", "-O3", "-fopenmp", "-shared", "-fPIC")
-# By capability rather than -march=native, so that nodes with other processors can share a cache.
-_VECTOR_FLAGS = {"AVX512": ("-mavx512f", "-mfma"), "AVX2": ("-mavx2", "-mfma")}
 
 
 def is_available() -> bool:
@@ -78,7 +72,7 @@ def _pointer_and_strides(array: Tensor) -> tuple[int, Any, Any]:
 @functools.cache
 def _correlate_function() -> Callable[..., None] | None:
     try:
-        function = ctypes.CDLL(str(_compiled())).correlate
+        function = ctypes.CDLL(str(compiled_library(_SOURCE))).correlate
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:  # RuntimeError: there is no home folder
         reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         warnings.warn(
@@ -90,23 +84,3 @@ def _correlate_function() -> Callable[..., None] | None:
     function.argtypes = [ctypes.c_void_p] * 10 + [ctypes.c_long] * 3
     function.restype = None
     return function
-
-
-def _compiled() -> Path:
-    """Return the shared library, compiled unless the cache has it."""
-    compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
-    if compiler is None:
-        raise OSError("no C++ compiler found")
-    flags = (*_FLAGS, *_VECTOR_FLAGS.get(torch.backends.cpu.get_cpu_capability(), ()))
-    key = hashlib.sha256("\0".join((_SOURCE.read_text(), compiler, *flags)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dcls"
-    library = cache / f"native-{key}.so"
-    if not library.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # several processes may compile at once
-            made = Path(folder) / library.name
-            subprocess.run(
-                [compiler, *flags, str(_SOURCE), "-o", str(made)], check=True, capture_output=True, text=True
-            )
-            os.replace(made, library)
-    return library
