@@ -15,7 +15,7 @@ from faults.campaign import Tally
 from training.config import Config
 from training.config_file import load_config, valid_keys
 from training.data.batches import plan_batches
-from training.data.loaders import training_transform
+from training.data.training_transform import TrainingTransform
 from training.objective import make_mixup
 from training.processes.distributed import init_distributed
 from training.trial import try_out
@@ -118,7 +118,7 @@ def _begin(config: Config) -> None:
     make_mixup(config.augmentation, 10, batches.micro_batch_size)
     preprocessing = Preprocessing((3, 32, 32), "bicubic", (0.5,) * 3, (0.5,) * 3, 0.9)
     image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
-    training_transform(config.augmentation, preprocessing)(image)
+    TrainingTransform(config.augmentation, preprocessing)(image)
 
 
 def _names(message: str, key: str) -> bool:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, defa
 
 from dcls.errors import UserError
 from training.data.decoding import Decoding, unreadable
+from training.data.encoded_jpeg import DecodingError, EncodedJpeg, LazyDecoding
 from training.seeding import derive_seed, random_numbers_of
 
 SampleKey = tuple[int, int]  # (epoch, index)
@@ -29,9 +30,9 @@ class ImageSamples(Dataset):
 
     Args:
         source: One of timm's map-style data sets, without a transform.
-        transform: RGB image -> tensor (C, H, W).
+        transform: RGB image -> whatever ``default_collate`` takes, ``Pixels`` in training and evaluation.
         seed: Seed of the augmentations.
-        decoding: How images become RGB.
+        decoding: How images become RGB, or files that the transform decodes.
         replaces: Whether another image takes the place of one that cannot be read; which depends on seed, epoch and
             image alone, too. A sample is then (image, target, error, ...), with an error for every unread image.
     """
@@ -39,9 +40,9 @@ class ImageSamples(Dataset):
     def __init__(
         self,
         source: Any,
-        transform: Callable[[Image.Image], Any],
+        transform: Callable[[Any], Any],
         seed: int,
-        decoding: Decoding = Decoding(),  # noqa: B008  it is frozen
+        decoding: Decoding | LazyDecoding = Decoding(),  # noqa: B008  it is frozen
         replaces: bool = False,
     ) -> None:
         self.source = source
@@ -70,7 +71,7 @@ class ImageSamples(Dataset):
         for attempt in itertools.count():
             yield derive_seed(self.seed, epoch, index, attempt) % len(self)
 
-    def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _read(self, index: int) -> tuple[Any, torch.Tensor]:
         name = f"number {index}"  # of a table the name is part of the data
         try:
             name = self.name(index)
@@ -79,6 +80,8 @@ class ImageSamples(Dataset):
             raise unreadable(name, error) from None
         try:
             return self.transform(image), torch.as_tensor(-1 if target is None else target)
+        except DecodingError as error:
+            raise unreadable(name, error) from None
         except (ValueError, OSError, MemoryError) as error:
             raise unreadable(name, error, "prepare") from None
 
@@ -89,7 +92,7 @@ class ImageSamples(Dataset):
         files = getattr(self.source, "imgs", None)  # of torchvision's data sets of files
         return str(files[index][0]) if files else f"number {index}"
 
-    def _open(self, index: int) -> tuple[Image.Image, Any]:
+    def _open(self, index: int) -> tuple[Image.Image | EncodedJpeg, Any]:
         if isinstance(self.source, ImageDataset):
             # Past timm's own reading, which replaces a broken image by the next one.
             file, target = self.source.reader[index][:2]
@@ -107,12 +110,16 @@ class ImageLoader(DataLoader):
     Args:
         dataset: The samples.
         max_replaced: How many may be replaced in an epoch, over all processes.
+        prepare: What is done to the images of a batch in the main process; None for nothing.
         **kwargs: As ``DataLoader``, without ``collate_fn``.
     """
 
-    def __init__(self, dataset: Dataset, max_replaced: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, dataset: Dataset, max_replaced: int = 0, prepare: Callable[[Any], Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(dataset, collate_fn=_first_error_or_batch, **kwargs)
         self.max_replaced = max_replaced
+        self.prepare = prepare
         self.replaced = 0
         self._named: set[str] = set()
 
@@ -120,10 +127,10 @@ class ImageLoader(DataLoader):
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
-            values, replaced, errors = batch
+            (images, targets), replaced, errors = batch
             self.replaced += replaced
             self._name(errors)
-            yield values
+            yield images if self.prepare is None else self.prepare(images), targets
 
     def take_replaced(self) -> int:
         """Return ``replaced``, and count from 0 again."""
@@ -196,11 +203,11 @@ class IterableSamples(IterableDataset):
 
     Args:
         source: timm's ``IterableImageDataset``, without a transform.
-        transform: RGB image -> tensor (C, H, W).
+        transform: As for ``ImageSamples``.
         decoding: How images become RGB.
     """
 
-    def __init__(self, source: Any, transform: Callable[[Image.Image], Any], decoding: Decoding) -> None:
+    def __init__(self, source: Any, transform: Callable[[Image.Image], Any], decoding: Decoding | LazyDecoding) -> None:
         self.source, self.transform, self.decoding = source, transform, decoding
 
     def __len__(self) -> int:

@@ -2,10 +2,12 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -23,6 +25,9 @@ from training.data.dataset import (
     TrainingOrder,
 )
 from training.data.decoding import BoundedShape, Decoding
+from training.data.device_transform import DeviceTransform, Pixels
+from training.data.encoded_jpeg import LazyDecoding
+from training.data.training_transform import TrainingTransform
 from training.processes.distributed import DistributedContext
 from training.processes.parent_death import initialize_worker, kill_workers_at_exit
 from training.seeding import derive_seed
@@ -56,49 +61,19 @@ def training_loader(
             key="training.batch_size",
             on_every_rank=True,
         )
-    transform = training_transform(augmentation, preprocessing)
+    transform = TrainingTransform(augmentation, preprocessing)
+    decoding = LazyDecoding(decoding_of(preprocessing))
     order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
     return _loader(
-        samples_of(dataset, transform, decoding_of(preprocessing), seed, replaces=data.on_error == "skip"),
+        samples_of(dataset, transform, decoding, seed, replaces=data.on_error == "skip"),
         order,
         batches.micro_batch_size,
         loader_processes(data),
         distributed,
         seed,
+        DeviceTransform(preprocessing, distributed.device, augmentation.random_erasing_mode),
         max_replaced=int(data.max_skipped * (len(dataset) // batches.batch_size * batches.batch_size)),
     )
-
-
-def training_transform(augmentation: AugmentationConfig, preprocessing: Preprocessing) -> Any:
-    """timm's random crop, flips, colors, policy and erasing.
-
-    Raises:
-        UserError: timm does not know the policy.
-    """
-    try:
-        return create_transform(
-            preprocessing.input_size,
-            is_training=True,
-            scale=(augmentation.crop_scale[0], augmentation.crop_scale[1]),
-            ratio=(augmentation.crop_ratio[0], augmentation.crop_ratio[1]),
-            hflip=augmentation.horizontal_flip,
-            vflip=augmentation.vertical_flip,
-            color_jitter=augmentation.color_jitter,
-            auto_augment=augmentation.auto_augment,
-            interpolation=augmentation.crop_interpolation,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            re_prob=augmentation.random_erasing,
-            re_mode=augmentation.random_erasing_mode,
-            re_count=augmentation.random_erasing_count,
-        )
-    except (AssertionError, ValueError) as error:
-        raise UserError(
-            f"timm does not understand {augmentation.auto_augment!r} ({error})",
-            "a policy looks like rand-m9-mstd0.5-inc1",
-            key="augmentation.auto_augment",
-            on_every_rank=True,
-        ) from error
 
 
 def evaluation_loader(
@@ -110,16 +85,22 @@ def evaluation_loader(
         preprocessing.input_size,
         interpolation=preprocessing.interpolation,
         mean=preprocessing.mean,
-        std=preprocessing.std,
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
+        normalize=False,
     )
-    bounded = BoundedShape(_LONGEST * max(height / width, width / height), transform)
+    bounded = BoundedShape(_LONGEST * max(height / width, width / height), partial(_unvaried, transform))
     order = EvaluationOrder(len(dataset), distributed.rank, distributed.world_size)
     samples: Dataset = samples_of(dataset, bounded, decoding_of(preprocessing), seed=0)
     if isinstance(samples, IterableSamples):
         samples = IterableShare(samples, distributed.rank, distributed.world_size)
-    return _loader(samples, order, data.val_batch_size, loader_processes(data), distributed, seed=0)
+    prepare = DeviceTransform(preprocessing, distributed.device)
+    return _loader(samples, order, data.val_batch_size, loader_processes(data), distributed, 0, prepare)
+
+
+def _unvaried(transform: Callable[[Image.Image], Tensor], image: Image.Image) -> Pixels:
+    pixels = transform(image)  # (3, H, W)
+    return Pixels(pixels.permute(1, 2, 0), torch.empty(0, 5, dtype=torch.int64))
 
 
 def decoding_of(preprocessing: Preprocessing) -> Decoding:
@@ -128,7 +109,7 @@ def decoding_of(preprocessing: Preprocessing) -> Decoding:
 
 
 def samples_of(
-    dataset: Any, transform: Any, decoding: Decoding, seed: int, *, replaces: bool = False
+    dataset: Any, transform: Any, decoding: Decoding | LazyDecoding, seed: int, *, replaces: bool = False
 ) -> ImageSamples | IterableSamples:
     """Return the data set with its images decoded and transformed.
 
@@ -208,6 +189,7 @@ def _loader(
     num_workers: int,
     distributed: DistributedContext,
     seed: int,
+    prepare: DeviceTransform,
     *,
     max_replaced: int = 0,
 ) -> DataLoader:
@@ -219,6 +201,7 @@ def _loader(
     return ImageLoader(
         samples,
         max_replaced,
+        prepare,
         batch_size=batch_size,
         sampler=None if iterable else order,
         num_workers=num_workers,
