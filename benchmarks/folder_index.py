@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from training.data.dataset import ImageSamples
 from training.data.readers import FolderReader
+from training.processes.parent_death import initialize_worker
 from training.run_folder import describe_environment
 
 _LINKS = 50_000  # to one file; ext4 takes 65,000
@@ -79,10 +80,16 @@ def worker_megabytes(folder: Path, samples: int, workers: int) -> list[tuple[int
     """
     source = ImageSamples(ImageDataset(str(folder), reader=FolderReader(folder)), _small, seed=0)
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[:samples]
-    loader = DataLoader(source, _BATCH, sampler=[(0, index) for index in order.tolist()], num_workers=workers)
+    loader = DataLoader(
+        source,
+        _BATCH,
+        sampler=[(0, index) for index in order.tolist()],
+        num_workers=workers,
+        worker_init_fn=initialize_worker,
+    )
     rows = []
     for batch, _ in enumerate(loader, start=1):
-        if batch * _BATCH in (10_000, 50_000, 100_000, 150_000, 190_000):
+        if batch * _BATCH in (_BATCH, 10_000, 50_000, 100_000, 150_000, 190_000):
             largest = max(private_megabytes(process.pid) for process in multiprocessing.active_children())
             rows.append((batch * _BATCH, private_megabytes(os.getpid()), largest))
     return rows

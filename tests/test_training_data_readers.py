@@ -1,5 +1,6 @@
 """Readers of folders and archives in loader processes."""
 
+import gc
 import multiprocessing
 from pathlib import Path
 
@@ -7,15 +8,18 @@ import pytest
 
 from benchmarks.folder_index import make_folder, private_megabytes
 from training.data.readers import FolderReader
+from training.processes.parent_death import initialize_worker
 
 IMAGES = 10_000
 
 
 def read_all(samples, connection) -> None:
+    initialize_worker(0)
     samples[0]
     before = private_megabytes(multiprocessing.current_process().pid)
     for path, label in samples:
         assert path and label >= 0
+    gc.collect()
     connection.send(private_megabytes(multiprocessing.current_process().pid) - before)
 
 

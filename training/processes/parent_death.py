@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -59,3 +60,4 @@ def initialize_worker(worker_id: int) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal_when_parent_dies(signal.SIGKILL)
+    gc.freeze()  # collecting garbage would write to all objects that came from the parent, and so copy their memory
