@@ -31,6 +31,16 @@ _RIGHT = {
     "data.image_size": "32",
     "training.device": "cpu",
 }
+_RIGHT_CONVERTED = {
+    **{
+        key: value
+        for key, value in _RIGHT.items()
+        if key not in ("model.options.dilated_kernel_size", "model.options.kernel_count")
+    },
+    "model.name": "convnext_atto",
+    "model.dcls.dilated_kernel_size": "5",
+    "model.dcls.kernel_count": "3",
+}
 _OPTIONS = [
     *("depths", "dims", "dilated_kernel_size", "kernel_count", "interpolation", "in_chans", "output_stride"),
     *("patch_size", "features_only", "act_layer", "norm_layer", "ls_init_value", "head_init_scale", "kernel_sizes"),
@@ -82,7 +92,8 @@ def wrong_values(folder: Path, trials: int) -> Tally:
 def _try(folder: Path, key: str, value: str, by_file: bool) -> str | None:
     """Return the message that a value ends in, or None where a run can begin with it."""
     file = folder / "run.yaml"
-    right = {name: text for name, text in _RIGHT.items() if not by_file or not f"{name}.".startswith(f"{key}.")}
+    basis = _RIGHT_CONVERTED if key.startswith("model.dcls.") else _RIGHT
+    right = {name: text for name, text in basis.items() if not by_file or not f"{name}.".startswith(f"{key}.")}
     file.write_text(_nested(right | ({key: value} if by_file else {})), encoding="utf-8")
     try:
         _begin(load_config(file, [] if by_file else [f"{key}={value}"]))

@@ -3,6 +3,7 @@
 import difflib
 import re
 import traceback
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,22 +12,28 @@ from timm.models import load_model_config_from_hf, parse_model_name
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
+from dcls.conversion import Conversion, convert
 from dcls.errors import UserError
 
 _error = partial(UserError, on_every_rank=True)
 _MAX_NUMBER = 10**7
-_KEYS = ("num_classes", "drop_rate", "drop_path_rate")
+_KEYS = ("num_classes", "drop_rate", "drop_path_rate", "dcls")
 """Options that have a key of their own in the configuration."""
 
 
-def create_model(name: str, **options: Any) -> nn.Module:
+def create_model(name: str, *, dcls: Mapping[str, Any] | None = None, **options: Any) -> nn.Module:
     """Build as ``timm.create_model`` does; options that are None are left to the model's defaults.
+
+    Args:
+        name: timm's, of an architecture.
+        dcls: Convert the model, with these arguments of ``dcls.convert``; pretrained weights are fitted.
+        options: Arguments of ``timm.create_model`` and of the constructor.
 
     Raises:
         UserError: no such architecture, an option it does not take or refuses, or no pretrained weights. Its key is
             that of the configuration: model.name, model.pretrained, model.drop_path_rate or model.options.
     """
-    for key, value in options.items():
+    for key, value in {**options, "dcls": dcls}.items():
         if any(abs(number) > _MAX_NUMBER for number in _numbers(value)):
             raise _error(f"{name} cannot be built: {value!r:.80} is too large", key=_key_of(key))
     if not timm.is_model(name) and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
@@ -36,6 +43,13 @@ def create_model(name: str, **options: Any) -> nn.Module:
     if options.get("pretrained") and timm.is_model(name) and not timm.models.is_model_pretrained(name):
         problem = f"there are no pretrained weights for {name}"
         raise _error(problem, "give a checkpoint instead", key="model.pretrained")
+    model = _build(name, options)
+    if dcls is not None:
+        convert_model(model, dcls, is_trained=bool(options.get("pretrained")))
+    return model
+
+
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
     try:
         return timm.create_model(name, **options)
     except UserError as error:
@@ -59,6 +73,31 @@ def create_model(name: str, **options: Any) -> nn.Module:
                 ) from error
             raise _error(f"{name} takes no such option", key=_key_of(unknown.group(1))) from error
         raise _error(f"{name} cannot be built: {reason_of(error)}", key="model.options") from error
+
+
+def convert_model(model: nn.Module, arguments: Mapping[str, Any], *, is_trained: bool) -> Conversion:
+    """Put DCLS layers into a model, in place.
+
+    Args:
+        model: Any model.
+        arguments: Of ``dcls.convert``; lists in place of tuples.
+        is_trained: Whether its weights are worth something, so that new layers start with kernels near to them.
+
+    Raises:
+        UserError: nothing can be converted, or an argument is wrong. Its key is model.dcls.ARGUMENT.
+    """
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()
+    }
+    try:
+        return convert(model, **values, weights="fit" if is_trained else None)
+    except UserError:  # too large
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split("\n")[:3])
+        otherwise = "dilated_kernel_size" if "can be replaced" in text else "match"
+        argument = next((key for key in values if re.search(rf"\b{key}\b", text)), otherwise)
+        raise _error(text, key=f"model.dcls.{argument}") from error
 
 
 @lru_cache
@@ -85,7 +124,7 @@ def _key_of(option: str) -> str:
 
 def _numbers(value: Any) -> list[float]:
     """Return all numbers in an option."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return [number for inner in value.values() for number in _numbers(inner)]
     if isinstance(value, list | tuple):
         return [number for inner in value for number in _numbers(inner)]

@@ -76,6 +76,16 @@ def _converted(weights: dict[str, Tensor], model: nn.Module, origin: str | Path)
         raise error.replace(origin=str(origin)) from None
 
 
+def is_converted(checkpoint: str | Path) -> bool:
+    """Whether a file says that its model was converted to DCLS layers.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    description = read_description(checkpoint)
+    return description is not None and description.options.get("dcls") is not None
+
+
 def load_initial_weights(model: nn.Module, checkpoint: str | Path) -> list[str]:
     """Load weights to start from: all must fit but the head, which stays as it is where the file has other classes.
 

@@ -18,6 +18,7 @@ from torch import nn
 
 import dcls
 from dcls.checkpoints.description import ModelDescription, Preprocessing
+from dcls.errors import UserError
 from models.loading import load_model, own_preprocessing
 from models.released.releases import release_of
 from training.cli import cli_errors
@@ -52,6 +53,9 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         model, description = load_model(options.checkpoint)
         preprocessing = description.preprocessing or own_preprocessing(model)
+        if options.hub and description.options.get("dcls"):
+            problem = f"timm builds {description.name} without the DCLS layers of this converted network"
+            raise UserError(problem, "take --onnx or --program", key="--hub")
         if options.hub:
             export_hub(model, description, preprocessing, options.hub, options.license)
         images = torch.zeros(2, *preprocessing.input_size)

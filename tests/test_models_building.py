@@ -1,5 +1,6 @@
 import pytest
 
+import dcls
 from dcls.errors import UserError
 from models.building import create_model
 
@@ -21,3 +22,19 @@ def test_options_that_are_none_are_left_to_the_model() -> None:
 def test_what_timm_would_raise_deep_inside_is_one_message_with_its_key(name, options, message) -> None:
     with pytest.raises(UserError, match=message):
         create_model(name, **options)
+
+
+def test_any_model_is_converted_and_what_cannot_be_is_blamed_on_its_key() -> None:
+    options = dict(num_classes=3, dcls={"dilated_kernel_size": [7, 9], "kernel_count": 4, "match": 3, "share": None})
+    model = create_model("mobilenetv2_035", **options)
+    layers = [module for module in model.modules() if isinstance(module, dcls.Dcls2d)]
+    assert len(layers) == 17 and {layer.dilated_kernel_size for layer in layers} == {(7, 9)}
+    for change, key in [
+        (dict(match=99), "match"),
+        (dict(share="nowhere"), "share"),
+        (dict(interpolation="cubic"), "interpolation"),
+        (dict(dilated_kernel_size=[7, 7, 7]), "dilated_kernel_size"),
+    ]:
+        with pytest.raises(UserError) as error:
+            create_model("mobilenetv2_035", **{**options, "dcls": {**options["dcls"], **change}})
+        assert error.value.key == f"model.dcls.{key}" and "\n" not in str(error.value), str(error.value)

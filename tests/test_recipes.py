@@ -8,6 +8,7 @@ import timm
 from conftest import REPOSITORY
 
 import models  # noqa: F401
+from models.building import create_model
 from training.config_file import load_config
 from training.objective import make_penalty
 from training.optimization import make_optimizer, make_scheduler
@@ -72,3 +73,21 @@ def test_the_penalty_begins_at_its_epoch() -> None:
     config = load_config(IMAGENET / "convnext_tiny_dcls_bilinear_unnormalized.yaml").optimizer
     penalty = make_penalty(config, model)
     assert penalty is not None and penalty(20) == 0 and 0 < penalty(21) <= 1 and penalty(299) == penalty(21)
+
+
+def test_fine_tuning_is_slow_slower_in_early_layers_and_faster_in_positions() -> None:
+    files = sorted((REPOSITORY / "configs" / "finetune").glob("*.yaml"))
+    assert files
+    for file in files:
+        config = load_config(file)
+        assert config.model.pretrained or config.model.initial_checkpoint
+        assert config.schedule.epochs <= 30 and config.optimizer.lr <= 1e-3
+        model = create_model("mobilenetv2_035", dcls=dict(dilated_kernel_size=5, kernel_count=9, match=3))
+        rates = {}
+        for group in make_optimizer(config.optimizer, model).param_groups:
+            kind, _, scale = group["name"].partition("_x")
+            rates.setdefault(kind, []).append(float(scale))
+        assert max(rates["weights"]) == 1 > 0.5 > min(rates["weights"]) > 0
+        assert max(rates["positions"]) > min(rates["positions"])
+        for scale in rates["positions"]:
+            assert any(math.isclose(scale / 5, other, rel_tol=0.01) for other in rates["weights"]), file

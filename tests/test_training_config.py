@@ -1,7 +1,7 @@
 import pytest
 
 from dcls.errors import UserError
-from training.config import Config, describe_keys
+from training.config import Config, describe_keys, list_keys
 from training.config_file import load_config, valid_keys
 
 MINIMAL = "model: {name: convnext_tiny_dcls_gaussian}\ndata: {dir: /images}\n"
@@ -20,8 +20,24 @@ def test_help_documents_every_key() -> None:
     text = describe_keys()
     for key in valid_keys():
         assert f"  {key}" in text
-    for section in Config.model_fields.values():
-        assert all(field.description for field in section.annotation.model_fields.values())
+    assert "model.dcls.kernel_count" in valid_keys()
+    for name, section in Config.model_fields.items():
+        assert all(field.description for field in list_keys(section.annotation, name).values())
+
+
+def test_a_section_within_a_section_is_set_key_by_key_and_left_out_by_null(write_config) -> None:
+    text = MINIMAL.replace("gaussian}", "gaussian, dcls: {dilated_kernel_size: 9, kernel_count: 5}}")
+    config = load_config(write_config(text), ["model.dcls.kernel_count=6", "model.dcls.dilated_kernel_size=[7, 9]"])
+    assert config.model.dcls.model_dump() == {
+        "dilated_kernel_size": [7, 9], "kernel_count": 6, "interpolation": "gaussian", "match": 7, "share": "stage",
+    }  # fmt: skip
+    assert load_config(write_config(text), ["model.dcls=null"]).model.dcls is None
+    with pytest.raises(
+        UserError, match=r"m.yaml:1: unknown key model.dcls.kernel_cuont; did you mean model.dcls.kernel_count"
+    ):
+        load_config(write_config(text.replace("kernel_count", "kernel_cuont"), "m.yaml"))
+    with pytest.raises(UserError, match=r"command line: model.dcls.dilated_kernel_size: 0 is neither a side"):
+        load_config(write_config(text), ["model.dcls.dilated_kernel_size=0"])
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def test_the_key_that_was_set_is_blamed(tiny_config, overrides, message) -> None
         ("{name: vgg11}", "^model.name: vgg11 has no stochastic depth; set model.drop_path_rate=null$"),
         ("{name: vgg11, drop_path_rate: 0.2}", "^model.drop_path_rate: vgg11 has no stochastic depth; set it to null$"),
         ("{name: resnet10t, options: {depths: [1]}}", "^model.options.depths: resnet10t takes no such option"),
+        (
+            "{name: convnext_atto, options: {dims: [8, 8, 16, 16]}, dcls: {dilated_kernel_size: 5, kernel_count: 3, match: 9}}",
+            "^model.dcls.match: no convolution matches 9",
+        ),
         ("{name: nothing}", "^model.name: no architecture 'nothing'"),
     ],
 )

@@ -6,9 +6,10 @@ configuration file states what differs. ``training.config_file`` reads the files
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from dcls.checkpoints.description import is_plain
 from dcls.errors import UserError
@@ -38,6 +39,13 @@ def _check_image_size(value: Any) -> Any:
     sides = value if isinstance(value, list) and len(value) == 2 else [value]
     if value is not None and not all(type(side) is int and 1 <= side <= 8192 for side in sides):
         raise UserError(f"{value!r:.80} is neither a side of 1 to 8192 pixels nor [height, width]")
+    return value
+
+
+def _check_kernel_size(value: Any) -> Any:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int and 1 <= side <= 8192 for side in sides):
+        raise UserError(f"{value!r:.80} is neither a side of 1 to 8192 nor [height, width]")
     return value
 
 
@@ -73,6 +81,22 @@ class Section(BaseModel):
     )
 
 
+class DclsConfig(Section):
+    """DCLS layers in place of the convolutions of any model, by ``dcls.convert``."""
+
+    dilated_kernel_size: Annotated[int | list[int], BeforeValidator(_check_kernel_size)]
+    """Extent of the dense kernels, or one per axis. Required."""
+    kernel_count: Annotated[int, Field(ge=1, le=10**4)]
+    """Learned elements of a kernel. Required."""
+    interpolation: Literal["gaussian", "triangle", "bilinear", "bilinear_unnormalized"] = "gaussian"
+    """How an element spreads over the grid points around it."""
+    match: Annotated[int, Field(ge=1, le=8192)] | str = 7
+    """Which convolutions: depthwise ones whose kernel has at least this extent along some axis, or those whose name
+    has this pattern, such as stages.*.conv_dw."""
+    share: str | None = "stage"
+    """Which of them share positions: stage, channels, a pattern of the modules that own a set each, or null."""
+
+
 class ModelConfig(Section):
     """Which model."""
 
@@ -90,6 +114,9 @@ class ModelConfig(Section):
     """Stochastic depth of the last block, earlier blocks have proportionally less; null for models without it."""
     options: dict[str, Any] = {}
     """Further arguments of the model's constructor, such as dilated_kernel_size, kernel_count, interpolation."""
+    dcls: DclsConfig | None = None
+    """DCLS layers in a model that has none. With pretrained or initial_checkpoint, these are dense weights, and the new
+    layers start with kernels as near to them as can be."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
@@ -483,14 +510,30 @@ def section_types() -> dict[str, type[Section]]:
     return {name: field.annotation for name, field in Config.model_fields.items()}  # type: ignore[misc]
 
 
+def nested_section(field: FieldInfo) -> type[Section] | None:
+    """Return the section that is the value of a key, if it is one."""
+    kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type) and issubclass(kind, Section)]
+    return kinds[0] if kinds else None
+
+
+def list_keys(section: type[Section], prefix: str) -> dict[str, FieldInfo]:
+    """Map every key of a section, and those of the sections in it, to what is known of it."""
+    keys: dict[str, FieldInfo] = {}
+    for key, field in section.model_fields.items():
+        keys[f"{prefix}.{key}"] = field
+        inner = nested_section(field)
+        keys |= {} if inner is None else list_keys(inner, f"{prefix}.{key}")
+    return keys
+
+
 def describe_keys() -> str:
     """All sections and keys with their defaults and documentation, for ``train.py --help``."""
     lines = []
     for section_name, section in section_types().items():
         lines.append(f"\n{section_name}: {section.__doc__}")
-        for key, field in section.model_fields.items():
+        for key, field in list_keys(section, section_name).items():
             default = "" if field.is_required() else f" [{_plain(field.default)}]"
-            lines.append(f"  {section_name}.{key}{default}\n      {' '.join((field.description or '').split())}")
+            lines.append(f"  {key}{default}\n      {' '.join((field.description or '').split())}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from dcls.errors import UserError
-from training.config import Config, section_types
+from training.config import Config, list_keys, section_types
 
 Keys = tuple[str, ...]
 # What PyYAML raises for texts that are no YAML, and for values that are not what their tag says.
@@ -93,7 +93,7 @@ def dump_config(config: Config) -> str:
 
 def valid_keys() -> list[str]:
     """Every ``section.key``."""
-    return [f"{name}.{key}" for name, section in section_types().items() for key in section.model_fields]
+    return [key for name, section in section_types().items() for key in list_keys(section, name)]
 
 
 def _read_file(path: Path, settings: _Settings, *, is_base: bool = False) -> None:
@@ -239,7 +239,7 @@ def _suggestion(name: str) -> str:
     """Return the valid key nearest to a wrong one; a key in the wrong section is recognized by its last part."""
     keys = valid_keys()
     if "." not in name:
-        near = difflib.get_close_matches(name, [*section_types(), *(k.split(".")[1] for k in keys)], n=1)
+        near = difflib.get_close_matches(name, [*section_types(), *(k.split(".")[-1] for k in keys)], n=1)
         if near and near[0] not in section_types():
             near = [key for key in keys if key.endswith("." + near[0])][:1]
     else:

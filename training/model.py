@@ -10,8 +10,8 @@ from torch import nn
 
 from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
-from models.building import create_model, reason_of, resolve
-from models.loading import load_initial_weights, own_preprocessing
+from models.building import convert_model, create_model, reason_of, resolve
+from models.loading import is_converted, load_initial_weights, own_preprocessing
 from models.trial import BoundedTensors, is_about_meta, machine_memory
 from training.config import DataConfig, ModelConfig
 
@@ -23,7 +23,7 @@ def make_model(config: ModelConfig, num_classes: int, say: Callable[[str], objec
         say: Called with what is worth knowing of the weights.
 
     Raises:
-        UserError: see ``models.building.create_model`` and ``models.loading.load_initial_weights``.
+        UserError: see ``models.building.create_model``, ``convert_model`` and ``models.loading.load_initial_weights``.
     """
     model = create_model(
         config.name,
@@ -33,6 +33,9 @@ def make_model(config: ModelConfig, num_classes: int, say: Callable[[str], objec
         drop_path_rate=config.drop_path_rate,
         **config.options,
     )
+    starts_converted = config.initial_checkpoint is not None and is_converted(config.initial_checkpoint)
+    if config.dcls is not None and starts_converted:
+        convert_model(model, config.dcls.model_dump(), is_trained=False)
     if config.initial_checkpoint:
         try:
             notes = load_initial_weights(model, config.initial_checkpoint)
@@ -40,6 +43,9 @@ def make_model(config: ModelConfig, num_classes: int, say: Callable[[str], objec
             raise error.replace(key="model.initial_checkpoint", on_every_rank=True) from None
         for note in notes:
             say(f"model.initial_checkpoint: {note}")
+    if config.dcls is not None and not starts_converted:
+        is_trained = config.pretrained or config.initial_checkpoint is not None
+        say(f"model.dcls: {convert_model(model, config.dcls.model_dump(), is_trained=is_trained)}")
     return model
 
 
@@ -117,4 +123,5 @@ def describe_model(
     names = tuple(classes) if classes is not None and len(set(classes)) == num_classes else None
     architecture, options = resolve(config.name)
     own = {key: value for key, value in options.items() if key not in ModelConfig.model_fields}
-    return ModelDescription(architecture, num_classes, {**own, **config.options}, preprocessing, names)
+    converted = {} if config.dcls is None else {"dcls": config.dcls.model_dump()}
+    return ModelDescription(architecture, num_classes, {**own, **config.options, **converted}, preprocessing, names)

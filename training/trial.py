@@ -16,6 +16,7 @@ from training.optimization import make_optimizer
 _NUM_CLASSES = 10
 """Of the trial, where the data set decides."""
 _OPTION = "model.options."
+_DCLS, _DCLS_REQUIRED = "model.dcls.", ("dilated_kernel_size", "kernel_count")
 _OPTIMIZER_KEYS = ("betas", "eps", "momentum", "weight_decay")
 
 
@@ -46,11 +47,13 @@ def _try_model(config: Config, device: torch.device) -> None:
         nonlocal model
         own = {key: settings[f"model.{key}"] for key in ("drop_rate", "drop_path_rate") if f"model.{key}" in settings}
         options = {key.removeprefix(_OPTION): value for key, value in settings.items() if key.startswith(_OPTION)}
+        dcls = {key.removeprefix(_DCLS): value for key, value in settings.items() if key.startswith(_DCLS)}
         model = try_model(
             config.model.name,
             config.model.num_classes or _NUM_CLASSES,
             settings.get("data.image_size"),
             max_bytes=memory_of(device),
+            dcls=dcls if dcls.keys() >= set(_DCLS_REQUIRED) else None,
             **own,
             **options,
         )
@@ -58,6 +61,8 @@ def _try_model(config: Config, device: torch.device) -> None:
     settings = {f"{_OPTION}{key}": value for key, value in config.model.options.items()}
     settings["data.image_size"] = input_size_of(config.data)
     settings["model.drop_rate"], settings["model.drop_path_rate"] = config.model.drop_rate, config.model.drop_path_rate
+    if config.model.dcls is not None:
+        settings |= {f"{_DCLS}{key}": value for key, value in config.model.dcls.model_dump().items()}
     try:
         _blame(attempt, settings, "model.name" if not config.model.options else "model.options")
     except UserError as error:
