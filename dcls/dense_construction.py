@@ -45,6 +45,14 @@ def _construct_group(
     weight: Tensor, positions: Tensor, sigma: Tensor, size: Sequence[int], kind: Interpolation
 ) -> Tensor:
     """([L,] R, N), (ndim, R, N), (rows, R, N) -> ([L,] R, G)."""
+    footprint = joint_footprint(positions, sigma, size, kind)
+    weight = weight / (footprint.sum(-1) + MASS_EPS) if kind.normalized else weight
+    kernel: Tensor = weight.movedim(-2, 0).reshape(footprint.shape[0], -1, footprint.shape[1]) @ footprint  # (R, L, G)
+    return kernel.movedim(0, -2).reshape(*weight.shape[:-1], -1)
+
+
+def joint_footprint(positions: Tensor, sigma: Tensor, size: Sequence[int], kind: Interpolation) -> Tensor:
+    """Footprint of every element on the whole grid: (ndim, R, N), (rows, R, N) -> (R, N, G)."""
     ndim = len(size)
     spreads, shapes = list(kind.spread(sigma[:ndim])), list(sigma[ndim:])
     on_grid = (..., *[None] * ndim)
@@ -57,7 +65,4 @@ def _construct_group(
         grid = torch.arange(first, last + 1, device=position.device, dtype=position.dtype)
         grid = grid.view([-1 if a == axis else 1 for a in range(ndim)])
         distances.append(grid - (position - overshoot)[on_grid])
-    footprint = kind.footprint(distances, [s[on_grid] for s in spreads], [x[on_grid] for x in shapes]).flatten(2)
-    weight = weight / (footprint.sum(-1) + MASS_EPS) if kind.normalized else weight
-    kernel: Tensor = weight.movedim(-2, 0).reshape(footprint.shape[0], -1, footprint.shape[1]) @ footprint  # (R, L, G)
-    return kernel.movedim(0, -2).reshape(*weight.shape[:-1], -1)
+    return kind.footprint(distances, [s[on_grid] for s in spreads], [x[on_grid] for x in shapes]).flatten(2)

@@ -1,18 +1,19 @@
 """Positions, spreads and weights with which a kernel is as near as can be to a given one."""
 
 # Shapes: C kernels with elements of their own, L targets that share the positions of one of them, N kernel_count, T
-# taps, X the length of an axis, D candidates for an element. A Gram matrix is the product of those of the axes, as
-# every footprint is, so that the dense kernel of a single element is never built.
+# taps, X the length of an axis, D candidates for an element. Where a footprint is the product of one per axis, so is a
+# Gram matrix, and the dense kernel of a single element is never built.
 
 import math
 from collections.abc import Callable
 from functools import reduce
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dcls.dense_construction import joint_footprint
 from dcls.grid import axis_bounds
 from dcls.interpolation import MASS_EPS, Interpolation
 from dcls.kernel import axis_footprint
@@ -27,7 +28,7 @@ _CANDIDATE_SIGMAS = (0.0, 0.25, 0.75)
 
 
 class Elements(NamedTuple):
-    """Positions and, where the interpolation learns it, sigma: (ndim, C, N) each."""
+    """Positions, (ndim, C, N), and where the interpolation learns it sigma, (rows, C, N)."""
 
     positions: Tensor
     sigma: Tensor | None
@@ -60,7 +61,16 @@ def place_on_taps(taps: Tensor, kernel_count: int, target: Tensor, kind: Interpo
     points = torch.cat([taps, others])
     points = points.repeat(math.ceil(kernel_count / len(points)), 1)[:kernel_count]
     positions = points.mT.to(target)[:, None].repeat(1, len(target), 1)
-    return Elements(positions, torch.zeros_like(positions) if kind.has_sigma else None)
+    return Elements(positions, _sigma_of(torch.zeros_like(positions), kind))
+
+
+def _sigma_of(sigma: Tensor, kind: Interpolation) -> Tensor | None:
+    """Add the rows of a learned shape, at its initial value, to sigma, (ndim, C, N); None without spreads."""
+    if not kind.has_sigma:
+        return None
+    ndim = len(sigma)
+    shapes = sigma.new_full((kind.sigma_rows(ndim) - ndim, *sigma.shape[1:]), kind.initial_shape)
+    return torch.cat([sigma, shapes])
 
 
 @torch.no_grad()
@@ -105,6 +115,7 @@ def best_weights(elements: Elements, target: Tensor, kind: Interpolation, *, wit
 def normal_equations(elements: Elements, target: Tensor, kind: Interpolation) -> tuple[Tensor, Tensor]:
     """Return the footprints' Gram matrices, (C, N, N), and their products with the targets, (C, N, L)."""
     footprints = _footprints(elements, target, kind)
+    target = target if kind.factorizes else target.flatten(2)
     gram = reduce(torch.mul, [footprint @ footprint.mT for footprint in footprints])
     *leading, last = [footprint.expand(len(target), -1, -1) for footprint in footprints]
     result = torch.einsum("cl...x,cnx->cl...n", target, last)
@@ -114,10 +125,15 @@ def normal_equations(elements: Elements, target: Tensor, kind: Interpolation) ->
 
 
 def _footprints(elements: Elements, target: Tensor, kind: Interpolation) -> list[Tensor]:
-    """Return the footprints on each axis, (C, N, X)."""
+    """Return the footprints on each axis, (C, N, X), or where they do not factorize on the whole grid as one axis."""
     size = target.shape[2:]
-    sigma: Any = [[]] * len(size) if elements.sigma is None else [[along] for along in elements.sigma]
-    return [axis_footprint(p, s, extent, kind) for p, s, extent in zip(elements.positions, sigma, size, strict=True)]
+    if not kind.factorizes:
+        assert elements.sigma is not None
+        return [joint_footprint(elements.positions, elements.sigma, size, kind)]
+    rows: list[list[Tensor]] = [[] for _ in size]  # of sigma: those of each axis
+    for index, row in enumerate([] if elements.sigma is None else elements.sigma):
+        rows[index % len(rows)].append(row)
+    return [axis_footprint(p, row, extent, kind) for p, row, extent in zip(elements.positions, rows, size, strict=True)]
 
 
 def _candidates(taps: Tensor, kind: Interpolation, *, finely: bool) -> Elements:
@@ -134,7 +150,7 @@ def _candidates(taps: Tensor, kind: Interpolation, *, finely: bool) -> Elements:
         sigmas = list(wanted[: max(1, MAX_CANDIDATES // len(points))])
     positions = torch.tensor(points, dtype=torch.float64).mT.repeat(1, len(sigmas))[:, None]
     sigma = torch.tensor(sigmas, dtype=torch.float64).repeat_interleave(len(points)).expand_as(positions)
-    return Elements(positions, sigma if kind.has_sigma else None)
+    return Elements(positions, _sigma_of(sigma, kind))
 
 
 def _choose(target: Tensor, candidates: Elements, kernel_count: int, kind: Interpolation) -> Elements:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from dcls.checkpoints.description import is_plain
 from dcls.errors import UserError
+from dcls.interpolation import INTERPOLATIONS
 
 
 def _check_path(text: str) -> str:
@@ -47,6 +48,12 @@ def _check_kernel_size(value: Any) -> Any:
     if not all(type(side) is int and 1 <= side <= 8192 for side in sides):
         raise UserError(f"{value!r:.80} is neither a side of 1 to 8192 nor [height, width]")
     return value
+
+
+def _check_interpolation(name: str) -> str:
+    if name not in INTERPOLATIONS:
+        raise UserError(f"there is no {name!r:.80}, but {', '.join(INTERPOLATIONS)}")
+    return name
 
 
 # Upper bounds are far beyond what is of use; a value above them is a slip of the hand.
@@ -88,8 +95,8 @@ class DclsConfig(Section):
     """Extent of the dense kernels, or one per axis. Required."""
     kernel_count: Annotated[int, Field(ge=1, le=10**4)]
     """Learned elements of a kernel. Required."""
-    interpolation: Literal["gaussian", "triangle", "bilinear", "bilinear_unnormalized"] = "gaussian"
-    """How an element spreads over the grid points around it."""
+    interpolation: Annotated[str, AfterValidator(_check_interpolation)] = "gaussian"
+    """How an element spreads over the grid points around it: a name of dcls.INTERPOLATIONS."""
     match: Annotated[int, Field(ge=1, le=8192)] | str = 7
     """Which convolutions: depthwise ones whose kernel has at least this extent along some axis, or those whose name
     has this pattern, such as stages.*.conv_dw."""
