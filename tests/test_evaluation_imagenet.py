@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from official_archives import tar_of, write_devkit
 from PIL import Image
 from timm.data import ImageNetInfo, RealLabelsImagenet
 from torch import nn
@@ -14,6 +15,9 @@ import validate
 from dcls.errors import UserError
 from evaluation.imagenet import class_indices
 from evaluation.model_specs import ModelSpec
+from training.data.preparation.archives import ARCHIVES
+from training.data.preparation.prepare import Preparation, prepare
+from training.data.preparation.size_limit import SizeLimit
 from training.processes.distributed import DistributedContext
 
 IMAGENET = ImageNetInfo().label_names()
@@ -100,6 +104,29 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
         pytest.approx(real.get_accuracy(1)), pytest.approx(real.get_accuracy(5))
     )  # fmt: skip
     assert line["real_top5"] > 0 and "ReaL top-1" in text
+
+
+def test_real_labels_of_shards_are_those_of_the_folder(tmp_path) -> None:
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    names = [f"ILSVRC2012_val_{index + 1:08d}.JPEG" for index in order.tolist()]
+    folder = write_images(tmp_path / "val", IMAGENET, names)
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    images = {name: (folder / kind / name).read_bytes() for kind, name in zip(IMAGENET, names, strict=True)}
+    (archives / ARCHIVES["val"]).write_bytes(tar_of(images))
+    write_devkit(archives, order.argsort().numpy(), IMAGENET)
+    prepare(Preparation(archives, tmp_path / "shards", ("val",), 400, SizeLimit(None, 95), 1, expect_imagenet=False))
+    alone = DistributedContext(0, 1, torch.device("cpu"))
+    options = ["--model", "resnet10t", "--real-labels", "--data-dir"]
+    given = validate.parse_arguments([*options, str(folder)])
+    theirs = validate.open_images(given, alone)
+    given = validate.parse_arguments([*options, str(tmp_path / "shards"), "--dataset", "wds/imagenet"])
+    ours = validate.open_images(given, alone)
+    assert ours.classes == theirs.classes == IMAGENET
+    for index in range(1000):
+        (our_file, our_labels), (their_file, their_labels) = ours.dataset.reader[index], theirs.dataset.reader[index]
+        assert our_labels == their_labels and our_labels[0] == index
+        assert our_file.read() == their_file.read()
 
 
 def test_real_labels_need_the_validation_set(image_folder, tmp_path, capsys) -> None:

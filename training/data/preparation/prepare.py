@@ -12,10 +12,9 @@ from training.atomic_io import write_text_atomic
 from training.data.image_files import printable
 from training.data.preparation.archives import find_images
 from training.data.preparation.class_folders import write_class_folders
-from training.data.preparation.shard_files import write_shards
+from training.data.preparation.shard_files import has_shards, write_shards
 from training.data.preparation.size_limit import SizeLimit
 from training.data.preparation.verification import check_counts
-from training.data.shards import index_path
 from training.run_lock import run_lock
 
 RECORD = "preparation.json"
@@ -88,7 +87,7 @@ def _prepare_split(preparation: Preparation, split: str) -> None:
 def _is_finished(preparation: Preparation, split: str) -> bool:
     if preparation.images_per_shard is None:
         return (preparation.out / split).exists()
-    return index_path(preparation.out, split).exists()
+    return has_shards(preparation.out, split)
 
 
 def _check_origin(preparation: Preparation) -> None:

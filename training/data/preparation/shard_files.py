@@ -72,8 +72,13 @@ def write_shards(
             for remark in remarks:
                 bar.write(remark)
             bar.update(count)
-    _write_info(folder, split, shards)
     _make_index(job, shards, workers).write(index_path(folder, split))
+    _write_info(folder, split, shards)
+
+
+def has_shards(folder: Path, split: str) -> bool:
+    """Whether all that ``write_shards`` writes is there."""
+    return split in _read_info(folder)["splits"] and index_path(folder, split).is_file()
 
 
 def _divide(images: SourceImages, split: str, images_per_shard: int) -> list[_Shard]:
@@ -178,10 +183,14 @@ def _locate(job: _ShardJob, item: tuple[int, _Shard]) -> tuple[int, np.ndarray]:
     return number, np.array([(member.offset, member.size) for member in members[::2]])
 
 
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / INFO
+    return json.loads(path.read_text()) if path.is_file() else {"splits": {}}
+
+
 def _write_info(folder: Path, split: str, shards: list[_Shard]) -> None:
     """Add a split to the list that timm and other readers of WebDatasets look for."""
-    path = folder / INFO
-    info: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"splits": {}}
+    info = _read_info(folder)
     lengths = [len(shard.indices) for shard in shards]
     info["splits"][split] = {
         "name": split,
@@ -189,4 +198,4 @@ def _write_info(folder: Path, split: str, shards: list[_Shard]) -> None:
         "shard_lengths": lengths,
         "num_samples": sum(lengths),
     }
-    write_text_atomic(path, json.dumps(info, indent=1))
+    write_text_atomic(folder / INFO, json.dumps(info, indent=1))
