@@ -168,6 +168,18 @@ def test_a_cache_that_cannot_be_used_is_no_error(folder, cache, obstacle) -> Non
     assert reader.count == 2
 
 
+def test_a_cache_that_can_only_be_read_is_used(folder, cache, monkeypatch) -> None:
+    Counted(folder).open()
+
+    def refuse(*arguments, **options) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    reader = Counted(folder)
+    reader.open()
+    assert reader.count == 0
+
+
 def test_without_a_home_nothing_is_kept(folder, cache, monkeypatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))

@@ -1,5 +1,6 @@
 """Indexes of large splits, kept between runs: a folder of a million images takes seconds to list."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ from training.atomic_io import write_atomic
 from training.data.image_files import SUFFIXES, time_of
 from training.data.image_index import ImageIndex
 
-_FORMAT = 1
+_FORMAT = 1  # rises when an index holds something else, or the rules of image_files.py and archive_files.py change
 _FEWEST_IMAGES = 20_000  # fewer are listed in no time
 _MOST_FILES = 16
 _NEWEST_SECONDS = 2.0  # the coarsest times of file systems
@@ -75,9 +76,10 @@ def _was_settled(index: ImageIndex, started: int) -> bool:
 def _load(file: Path) -> ImageIndex | None:
     try:
         content = file.read_bytes()
-        os.utime(file)  # it is in use, see _remove_oldest
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # of a cache that is only to be read
+        os.utime(file)  # it is in use, see _remove_oldest
     digest, content = content[:32], content[32:]
     if hashlib.sha256(content).digest() != digest:
         return None
