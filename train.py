@@ -196,13 +196,14 @@ def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> N
         with batch_that_fits("training.micro_batch_size", size, "set training.gradient_checkpointing=true"):
             summary = train_epoch(state, run.train_loader, run.objective, run.distributed, metrics.update, pauses)
         assert state.progress is not None
-        row = {
+        row: dict[str, Any] = {
             "epoch": state.epoch,
             "learning_rate": state.progress.learning_rate,
             "updates": state.updates,
             "train_loss": summary.loss,
             "train_images_per_second": summary.images_per_second,
             "train_waiting": summary.waiting,
+            "loader_images_per_second": summary.loader_images_per_second,
             **({"train_replaced": summary.replaced} if run.config.data.on_error == "skip" else {}),
             **validation_scores(run),
         }

@@ -106,7 +106,7 @@ def difference(folder: Path, straight: Path) -> str | None:
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     text = io.StringIO((folder / "metrics.csv").read_text())
-    timed = ("train_images_per_second", "train_waiting")
+    timed = ("train_images_per_second", "train_waiting", "loader_images_per_second")
     return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(text)]
 
 

@@ -40,7 +40,7 @@ def table(folder: Path, *ignored: str) -> list[dict]:
             {
                 key: value
                 for key, value in row.items()
-                if key not in ("train_images_per_second", "train_waiting", *ignored)
+                if "per_second" not in key and key not in ("train_waiting", *ignored)
             }
             for row in csv.DictReader(file)
         ]

@@ -29,7 +29,7 @@ def run(config: Path, name: str, *overrides: str) -> None:
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return [
-            {k: v for k, v in row.items() if k not in ("train_images_per_second", "train_waiting")}
+            {k: v for k, v in row.items() if "per_second" not in k and k != "train_waiting"}
             for row in csv.DictReader(file)
         ]
 

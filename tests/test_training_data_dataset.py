@@ -1,6 +1,7 @@
 import os
 import random
 import re
+import time
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ def noisy(image):
     return torch.tensor([random.random(), np.random.rand(), torch.rand(()).item()])
 
 
-def samples(folder, seed=0):
-    return ImageSamples(create_dataset("", str(folder / "train")), noisy, seed)
+def samples(folder, seed=0, transform=noisy):
+    return ImageSamples(create_dataset("", str(folder / "train")), transform, seed)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -140,6 +141,24 @@ def test_what_takes_its_place_depends_on_seed_epoch_and_image_alone(image_folder
     broken = [key for key in order[:50] if names[key[1]] in BROKEN]
     assert half == {key: expected[key] for key in order[:50]} and count_half == len(broken)
     assert load(sorted(order), 0, seed=1)[0] != expected
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_rate_is_that_of_all_loader_processes_together(image_folder, num_workers) -> None:
+    def slow(image: Image.Image) -> torch.Tensor:
+        time.sleep(0.01)
+        return torch.zeros(1)
+
+    loader = ImageLoader(
+        samples(image_folder, transform=slow),
+        batch_size=4,
+        num_workers=num_workers,
+        sampler=[(0, i) for i in range(12)],
+    )
+    assert loader.take_rate() == 0
+    assert len(list(loader)) == 3
+    assert 0 < loader.take_rate() <= 100 * max(1, num_workers)
+    assert loader.take_rate() == 0
 
 
 def test_where_nothing_can_be_read_the_first_image_is_named(image_folder) -> None:

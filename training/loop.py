@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from dcls.errors import UserError
 from training.data.labels import check_labels
-from training.data.loaders import Batch, count_replaced, epoch_batches
+from training.data.loaders import Batch, count_replaced, epoch_batches, loader_rate
 from training.data.wait_clock import WaitClock
 from training.objective import Objective
 from training.processes.distributed import DistributedContext
@@ -63,12 +63,14 @@ class EpochSummary:
     Attributes:
         replaced: Images that took the place of others, which could not be read.
         waiting: Share of the time that the device waited for images, in the process where it waited most.
+        loader_images_per_second: What the loaders of all processes could deliver, or None where that is not known.
     """
 
     loss: float
     images_per_second: float
     replaced: int
     waiting: float
+    loader_images_per_second: float | None
 
 
 class Pauses(Protocol):
@@ -131,14 +133,15 @@ def train_epoch(
         on_update(pending())
     waited = [0.0] * distributed.world_size
     waited[distributed.rank] = progress.waited + clock.take_seconds()
-    counts = progress.loss.new_tensor([progress.images, progress.replaced, *waited])
+    counts = progress.loss.new_tensor([progress.images, progress.replaced, loader_rate(loader), *waited])
     totals = distributed.sum(torch.cat([progress.loss[None], counts]))
     replaced = count_replaced(loader, int(totals[2].item()))
     return EpochSummary(
         loss=totals[0].item() / (num_updates * distributed.world_size),
         images_per_second=totals[1].item() / progress.seconds,
         replaced=replaced,
-        waiting=totals[3:].max().item() / progress.seconds,
+        waiting=totals[4:].max().item() / progress.seconds,
+        loader_images_per_second=totals[3].item() or None,
     )
 
 

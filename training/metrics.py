@@ -94,6 +94,8 @@ class MetricsLogger:
             self.wandb.epoch(row, state.model, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s  waiting {row['train_waiting']:.0%}"
+        if row.get("loader_images_per_second"):
+            speed += f" (loader: {row['loader_images_per_second']:.0f} images/s)"
         self.say(f"epoch {row['epoch']}  train_loss {row['train_loss']:.4f}  {accuracies}  {speed}")
         if row["train_waiting"] > WORTH_A_WARNING and not self._has_advised:
             self._has_advised = True

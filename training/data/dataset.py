@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,6 +66,13 @@ class ImageSamples(Dataset):
                 errors.append(error)
         return errors[0]
 
+    def __getitems__(self, keys: Sequence[SampleKey]) -> "TimedSamples":
+        """Read the samples of a batch."""
+        start = time.perf_counter()
+        samples = TimedSamples(self[key] for key in keys)
+        samples.seconds = time.perf_counter() - start
+        return samples
+
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
         """Yield the index of an image, and those that may take its place."""
         yield index
@@ -101,11 +109,18 @@ class ImageSamples(Dataset):
         return self.decoding.rgb(image), target
 
 
+class TimedSamples(list[Any]):
+    """Samples of a batch, and the seconds that a loader process took to read and augment them."""
+
+    seconds: float
+
+
 class ImageLoader(DataLoader):
     """A loader of ``ImageSamples`` that raises their errors in the main process.
 
     Attributes:
         replaced: Images in the place of others that could not be read, since ``take_replaced``.
+        images, seconds: Images loaded since ``take_rate``, and the time that they took in their loader processes.
 
     Args:
         dataset: The samples.
@@ -120,15 +135,18 @@ class ImageLoader(DataLoader):
         super().__init__(dataset, collate_fn=_first_error_or_batch, **kwargs)
         self.max_replaced = max_replaced
         self.prepare = prepare
-        self.replaced = 0
+        self.replaced = self.images = 0
+        self.seconds = 0.0
         self._named: set[str] = set()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch names its own iterator class
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
-            (images, targets), replaced, errors = batch
+            (images, targets), replaced, errors, seconds = batch
             self.replaced += replaced
+            self.images += len(targets)
+            self.seconds += seconds
             self._name(errors)
             yield images if self.prepare is None else self.prepare(images), targets
 
@@ -136,6 +154,12 @@ class ImageLoader(DataLoader):
         """Return ``replaced``, and count from 0 again."""
         count, self.replaced = self.replaced, 0
         return count
+
+    def take_rate(self) -> float:
+        """Return how many images a second all loader processes together could deliver, 0 if it is not known."""
+        rate = self.images * max(1, self.num_workers) / self.seconds if self.seconds else 0.0
+        self.images, self.seconds = 0, 0.0
+        return rate
 
     def _name(self, errors: Sequence[UserError]) -> None:
         """Say once what is wrong with each of them."""
@@ -146,14 +170,15 @@ class ImageLoader(DataLoader):
 
 
 def _first_error_or_batch(samples: list[Any]) -> Any:
-    """Return an error, or the batch, how many of its images replace others, and the errors of those."""
+    """Return an error, or the batch, how many of its images replace others, the errors of those, and the time taken."""
     for sample in samples:
         error = sample if isinstance(sample, UserError) else sample[0]
         if isinstance(error, UserError):
             return error
     errors = [error for sample in samples for error in sample[2:]]
     replaced = sum(len(sample) > 2 for sample in samples)
-    return default_collate([sample[:2] for sample in samples]), replaced, errors
+    seconds = samples.seconds if isinstance(samples, TimedSamples) else 0.0
+    return default_collate([sample[:2] for sample in samples]), replaced, errors, seconds
 
 
 class TrainingOrder(Sampler):

@@ -137,6 +137,11 @@ def count_replaced(loader: DataLoader, before: int) -> int:
     return count
 
 
+def loader_rate(loader: DataLoader) -> float:
+    """Return how many images a second this process's loader could deliver, 0 where it is not known."""
+    return loader.take_rate() if isinstance(loader, ImageLoader) else 0.0
+
+
 def epoch_batches(loader: DataLoader, epoch: int, start: int) -> Iterator[Batch]:
     """Iterate over this process's training batches of an epoch, without end.
 
