@@ -41,7 +41,7 @@ def test_shards_read_as_their_archive(tmp_path, images) -> None:
 def test_training_images_are_shuffled_over_shards_and_validation_images_are_not(tmp_path, images) -> None:
     write_shards(images, tmp_path, "train", AS_IT_IS, images_per_shard=6, workers=1)
     with tarfile.open(tmp_path / "train-00000.tar") as tar:
-        assert {name.partition("_")[0] for name in tar.getnames()} == set(CLASSES)
+        assert {name.partition("/")[0] for name in tar.getnames()} == set(CLASSES)
     val = find_images(tmp_path / "archives", "val", workers=1)
     write_shards(val, tmp_path, "val", AS_IT_IS, images_per_shard=6, workers=1)
     assert ShardReader(tmp_path, "val").index.offsets.tolist() == sorted(ShardReader(tmp_path, "val").index.offsets)

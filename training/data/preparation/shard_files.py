@@ -124,7 +124,8 @@ def _write_samples(job: _ShardJob, shard: _Shard, file: BinaryIO) -> list[str]:
 def _member_names(images: SourceImages, index: int) -> tuple[str, str]:
     """Return the names in a shard of an image and of its label; WebDataset ends names at the first point."""
     stem = Path(os.fsdecode(bytes(images.names[index]))).stem.replace(".", "_")
-    return f"{stem}.jpg", f"{stem}.cls"
+    key = f"{images.classes[images.labels[index]]}/{stem}"
+    return f"{key}.jpg", f"{key}.cls"
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
