@@ -31,8 +31,8 @@ def construct_densely(
         zip(kernels.split(step, -2), positions.flatten(1, 2).split(step, 1), sigma.flatten(1, 2).split(step, 1),
             strict=True)
     )  # fmt: skip
-    if len(groups) == 1:
-        built = [_construct_group(*groups[0], size, kind)]
+    if len(groups) == 1 or torch.compiler.is_exporting():  # an exported program cannot compute again
+        built = [_construct_group(*group, size, kind) for group in groups]
     else:
         built = [
             checkpoint(_construct_group, *group, size, kind, use_reentrant=False, preserve_rng_state=False)

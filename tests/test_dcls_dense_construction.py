@@ -67,3 +67,11 @@ def test_correlation_and_rotation_follow_their_sign(interpolation) -> None:
     sigma = torch.tensor([2.0, 0.0 if interpolation == "rotated_gaussian" else 2.0, 0.6]).view(3, 1, 1, 1)
     kernel = dcls.construct_kernel(weight, positions, sigma, (7, 7), interpolation)[0, 0]
     assert kernel[5, 5] > 2 * kernel[5, 1], "a ridge from the first row and column to the last"
+
+
+def test_export_of_several_groups(monkeypatch) -> None:
+    monkeypatch.setattr(dense_construction, "MAX_ENTRIES", 20)
+    layer = dcls.Dcls1d(2, 2, 3, 5, padding="same", groups=2, interpolation="rotated_gaussian")
+    x = torch.randn(2, 2, 8)
+    program = torch.export.export(layer, (x,), strict=True)
+    torch.testing.assert_close(program.module()(x), layer(x))
