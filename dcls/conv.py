@@ -50,6 +50,7 @@ class DclsNd(PositionOwner):
 
     discrete: bool = False
     ndim: int
+    transposed = False
     _function: Callable[..., Tensor]
     _plain: Callable[..., nn.Module]
     weight: nn.Parameter
@@ -146,9 +147,8 @@ class DclsNd(PositionOwner):
         """Convolve (B, in_channels, *spatial), or without B, with the dense kernel, like ``nn.ConvNd``."""
         padding = self.padding
         if self._pads_beforehand():
-            amounts = padding_amounts(padding, self.dilated_kernel_size, self.dilation)
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-            input = F.pad(input, last_axis_first(amounts), mode=mode)
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
             padding = (0,) * self.ndim
         return self._function(
             input, self._kernel_of_pass(), self.bias, self.stride, padding, self.dilation, self.groups
@@ -289,6 +289,21 @@ class DclsNd(PositionOwner):
             text += ", bias=False"
         return text if self.owns_positions else text + ", shared positions"
 
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        """The extent of the dense kernel, for code that was written for ``nn.ConvNd``."""
+        return self.dilated_kernel_size
+
+    @property
+    def output_padding(self) -> tuple[int, ...]:
+        """Zeros, as in ``nn.ConvNd``."""
+        return (0,) * self.ndim
+
+    @property
+    def _reversed_padding_repeated_twice(self) -> list[int]:
+        """Return the padding in pixels as ``F.pad`` takes it: before and after each axis, the last axis first."""
+        return last_axis_first(padding_amounts(self.padding, self.dilated_kernel_size, self.dilation))
+
     def _kernel_of_pass(self) -> Tensor:
         """Return the kernel that a parent has built, that of an earlier batch, or a new one."""
         if self._built_kernel is not None:
@@ -318,7 +333,7 @@ class DclsNd(PositionOwner):
         return self.padding_mode != "zeros" or not is_of_torch(self.padding)
 
     def _padding_module(self) -> nn.Module:
-        amounts = last_axis_first(padding_amounts(self.padding, self.dilated_kernel_size, self.dilation))
+        amounts = self._reversed_padding_repeated_twice
         kinds = dict(zeros="Zero", reflect="Reflection", replicate="Replication", circular="Circular")
         module: nn.Module = getattr(nn, f"{kinds[self.padding_mode]}Pad{self.ndim}d")(tuple(amounts))
         return module

@@ -13,6 +13,7 @@ from dcls.interpolation import get_interpolation
 from dcls.joint_construction import JointConstruction, register_joint_construction
 from dcls.padding import padding_amounts
 from dcls.positions import share_positions
+from dcls.self_folding import guard_self_folding
 
 Match = int | str | Callable[[str, nn.Module], bool]
 _LAYERS: dict[Any, type[DclsNd]] = {nn.Conv1d: Dcls1d, nn.Conv2d: Dcls2d, nn.Conv3d: Dcls3d}
@@ -130,6 +131,7 @@ def convert(
     for name, layer in result.replaced.items():
         _put_everywhere(model, wanted[name], layer)
     _share(model, sets, result)
+    guard_self_folding(model, {wanted[name]: layer for name, layer in result.replaced.items()})
     return result
 
 

@@ -21,17 +21,6 @@ class FastVitDcls(DclsVariant, FastVit):
     share = "stage"
 
 
-class PositionEncoding(RepConditionalPosEnc):
-    """timm's conditional position encoding, which can also be folded when its convolution is a DCLS layer."""
-
-    def reparameterize(self) -> None:
-        """Fold the DCLS layer, then the skip connection around it."""
-        layer: Any = self.pos_enc
-        self.pos_enc = conv = layer.fuse()
-        self.spatial_shape = conv.kernel_size
-        super().reparameterize()
-
-
 def _cfg(**kwargs: Any) -> dict[str, Any]:
     first_conv = ("stem.0.conv_kxk.0.conv", "stem.0.conv_scale.conv")
     size = dict(input_size=(3, 256, 256), pool_size=(8, 8), crop_pct=1.0)
@@ -50,7 +39,7 @@ default_cfgs = generate_default_cfgs(dict(describe(name, _cfg()) for name in _NA
 _SA = dict(
     embed_dims=(64, 128, 256, 512),
     mlp_ratios=(4, 4, 4, 4),
-    pos_embs=(None, None, None, partial(PositionEncoding, spatial_shape=(7, 7))),
+    pos_embs=(None, None, None, partial(RepConditionalPosEnc, spatial_shape=(7, 7))),
     token_mixers=("repmixer", "repmixer", "repmixer", "attention"),
 )
 FASTVIT_SA24 = dict(_SA, layers=(4, 4, 12, 4))

@@ -199,3 +199,16 @@ def test_padding_that_pytorch_does_not_know_survives_folding(padding, padding_mo
     model = dcls.reparameterize(nn.Sequential(layer), x)
     torch.testing.assert_close(model(x), layer(x))
     assert not any(isinstance(module, dcls.DclsNd) for module in model.modules())
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("padding", [2, "same", "valid"])
+def test_a_layer_answers_what_code_asks_of_a_convolution(ndim, padding) -> None:
+    layer_type = (dcls.Dcls1d, dcls.Dcls2d, dcls.Dcls3d)[ndim - 1]
+    plain_type = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[ndim - 1]
+    layer = layer_type(4, 6, 3, 8, padding=padding, dilation=3, groups=2, padding_mode="circular")
+    plain = plain_type(4, 6, 8, padding=padding, dilation=3, groups=2, padding_mode="circular")
+    assert list(layer._reversed_padding_repeated_twice) == list(plain._reversed_padding_repeated_twice)
+    for name in (*plain.__constants__, "transposed"):
+        if name in vars(plain):
+            assert getattr(layer, name) == getattr(plain, name), name
