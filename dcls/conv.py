@@ -208,7 +208,7 @@ class DclsNd(PositionOwner):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         shared = self._borrowed()
         if shared is not None and not shared._is_in(destination):
-            shared._save_to_state_dict(destination, f"{prefix}shared.", keep_vars)
+            shared.state_dict(destination=destination, prefix=f"{prefix}shared.", keep_vars=keep_vars)
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str], *lists: Any
@@ -218,7 +218,7 @@ class DclsNd(PositionOwner):
             its_own = {key: value for key, value in state_dict.items() if key.startswith(inner)}
             state_dict = {key: value for key, value in state_dict.items() if key not in its_own}
             if its_own or not shared._was_loaded_by(missing_keys):
-                shared._load_from_state_dict(its_own, inner, local_metadata, strict, missing_keys, *lists)
+                shared._load_all(its_own, inner, local_metadata, strict, missing_keys, *lists)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *lists)
 
     def __getstate__(self) -> dict[str, Any]:

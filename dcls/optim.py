@@ -17,12 +17,11 @@ def position_owners(model: nn.Module) -> dict[str, PositionOwner]:
 
 
 def position_names(model: nn.Module) -> set[str]:
-    """Full names of the positions and spreads among ``model.named_parameters()``."""
+    """Full names of the positions and spreads among ``model.named_parameters()``, parametrized ones included."""
     return {
         f"{owner_name}.{name}".lstrip(".")
         for owner_name, owner in position_owners(model).items()
-        for name, _ in owner.named_parameters(recurse=False)
-        if name in ("positions", "sigma")
+        for name, _ in owner.position_parameters()
     }
 
 

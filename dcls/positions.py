@@ -1,10 +1,12 @@
 """Learned positions and spreads: of one layer, or shared by several."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
@@ -18,7 +20,7 @@ class PositionOwner(nn.Module):
     """A module that holds the parameters ``positions`` and ``sigma`` of one set of kernel elements.
 
     Both stay in float32 when the module is cast to a lower precision: at |p| >= 8 a bfloat16 position cannot take a
-    step of 0.01.
+    step of 0.01. Where they are parametrized (``torch.nn.utils.parametrize``), so do the parameters behind them.
     """
 
     positions: nn.Parameter
@@ -51,7 +53,20 @@ class PositionOwner(nn.Module):
     @property
     def owns_positions(self) -> bool:
         """False for a layer that uses the positions of a ``SharedPositions``."""
-        return "positions" in self._parameters
+        return "positions" in self._parameters or self._parametrization("positions") is not None
+
+    def position_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Iterate over names and parameters of positions and sigma, or of the parametrizations that compute them."""
+        for name in ("positions", "sigma"):
+            parametrization, parameter = self._parametrization(name), self._parameters.get(name)
+            if parametrization is not None:
+                yield from parametrization.named_parameters(prefix=f"parametrizations.{name}")
+            elif parameter is not None:
+                yield name, parameter
+
+    def _parametrization(self, name: str) -> ParametrizationList | None:
+        parametrizations = self._modules.get("parametrizations")
+        return None if parametrizations is None else parametrizations._modules.get(name)  # type: ignore[return-value]
 
     @torch.no_grad()
     def reset_positions(self) -> None:
@@ -60,27 +75,52 @@ class PositionOwner(nn.Module):
         "normal" draws from N(0, 0.5) pixels. "uniform" draws between the limits. "half_normal" draws the distance to
         the upper limit, which is a delay, from a half normal distribution; half of the range is its scale.
         """
+        positions = torch.empty_like(self.positions)
         if self.initial_positions == "normal":
-            nn.init.normal_(self.positions, std=INITIAL_POSITION_STD)
+            nn.init.normal_(positions, std=INITIAL_POSITION_STD)
         else:
-            for position, (low, high) in zip(self.positions, self.position_limits, strict=True):
+            for position, (low, high) in zip(positions, self.position_limits, strict=True):
                 if self.initial_positions == "uniform":
                     nn.init.uniform_(position, low, high)
                 else:
                     nn.init.normal_(position, std=(high - low) / 2).abs_().neg_().add_(high)
-        self.clamp_positions()
+        self._write("positions", _clamp(positions, self.position_limits))
         if self.sigma is not None:
-            get_interpolation(self.interpolation).reset_sigma(self.sigma, len(self.positions))
+            sigma = torch.empty_like(self.sigma)
+            get_interpolation(self.interpolation).reset_sigma(sigma, len(positions))
+            self._write("sigma", sigma)
 
     @torch.no_grad()
     def clamp_positions(self) -> None:
-        """Move positions that left their limits, by default the kernel, back to the border, in place."""
-        for position, (low, high) in zip(self.positions, self.position_limits, strict=True):
-            position.clamp_(low, high)
+        """Move positions that left their limits, by default the kernel, back to the border, in place.
+
+        Parametrized ones are written through the ``right_inverse`` of their parametrization; a warning says so where
+        there is none.
+        """
+        parametrization, positions = self._parametrization("positions"), self.positions
+        if parametrization is None:
+            _clamp(positions, self.position_limits)
+            return
+        clamped = _clamp(positions.clone(), self.position_limits)
+        if torch.equal(clamped, positions):
+            return
+        if all(hasattr(step, "right_inverse") for step in parametrization):
+            self._write("positions", clamped)
+        else:
+            warnings.warn(
+                "positions are outside their limits and cannot be clamped, as their parametrization has no "
+                "right_inverse; add one, or let it compute positions within the limits only",
+                stacklevel=2,
+            )
+
+    def _write(self, name: str, values: Tensor) -> None:
+        if self._parametrization(name) is None:
+            getattr(self, name).copy_(values)
+        else:
+            setattr(self, name, values)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "PositionOwner":
-        owned = [self._parameters.get("positions"), self._parameters.get("sigma")]
-        protected = {id(tensor) for p in owned if p is not None for tensor in (p, p.grad)}
+        protected = {id(tensor) for _, p in self.position_parameters() for tensor in (p, p.grad)}
 
         def keep_precision(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -90,6 +130,13 @@ class PositionOwner(nn.Module):
 
         super()._apply(keep_precision, recurse)
         return self
+
+
+def _clamp(positions: Tensor, limits: Sequence[tuple[float, float]]) -> Tensor:
+    """Clamp (learned axes, ...) to (low, high) of each axis, in place."""
+    for position, (low, high) in zip(positions, limits, strict=True):
+        position.clamp_(low, high)
+    return positions
 
 
 class SharedPositions(PositionOwner):
@@ -122,12 +169,18 @@ class SharedPositions(PositionOwner):
 
     def _is_in(self, destination: dict[str, Any]) -> bool:
         """Return whether a state dict holds the set already."""
-        saved = (value for key, value in destination.items() if key.endswith("shared.positions"))
-        return any(_memory(value) == _memory(self.positions) for value in saved)
+        name, parameter = next(self.position_parameters())
+        saved = (value for key, value in destination.items() if key.endswith(f"shared.{name}"))
+        return any(_memory(value) == _memory(parameter) for value in saved)
 
     def _was_loaded_by(self, load: list[str]) -> bool:
         """Return whether this ``load_state_dict``, known by its list of missing keys, has come by already."""
         return self._loaded_by is load
+
+    def _load_all(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        """Load as ``_load_from_state_dict``, parametrizations included."""
+        for name, module in self.named_modules(prefix=prefix.rstrip(".")):
+            module._load_from_state_dict(state_dict, f"{name}.", *arguments)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
         missing_keys = arguments[2]
@@ -193,6 +246,8 @@ def _check_layers(layers: Any) -> None:
     for index, layer in enumerate(layers):
         if not hasattr(layer, "_use_positions_of"):
             raise ValueError(f"layers[{index}] is no DCLS layer but {_kind(layer)}")
+        if layer._parametrization("positions") or layer._parametrization("sigma"):
+            raise ValueError(f"layers[{index}] has parametrized positions; parametrize what share_positions returns")
         if any(layer is other for other in layers[:index]):
             raise ValueError(f"layers[{index}] is there twice")
     if not all(layer.owns_positions for layer in layers):

@@ -3,6 +3,8 @@ import timm
 import torch
 from shared_pair import SharedPair
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 import dcls
 import models  # noqa: F401
@@ -77,3 +79,24 @@ def test_names_of_a_layer_and_of_a_model() -> None:
     assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5)) == {"positions", "sigma"}
     assert dcls.position_names(SharedPair()) == {"first.shared.positions", "first.shared.sigma"}
     assert dcls.position_names(dcls.Dcls2d(2, 2, 3, 5, interpolation="bilinear")) == {"positions"}
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.scale * values
+
+
+def test_parametrized_positions_keep_their_learning_rate() -> None:
+    model = SharedPair()
+    register_parametrization(model.first.shared, "positions", Scaled())
+    names = {f"first.shared.parametrizations.positions.{name}" for name in ("original", "0.scale")}
+    assert dcls.position_names(model) == names | {"first.shared.sigma"}
+    groups = dcls.param_groups(model, weight_decay=0.05, lr=0.1)
+    for name, parameter in model.named_parameters():
+        (options,) = options_of(groups, parameter)
+        assert (options["lr"] == 0.5 and options["weight_decay"] == 0) == (".shared." in name)
+    assert dcls.repulsive_loss(model).requires_grad

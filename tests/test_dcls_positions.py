@@ -2,8 +2,29 @@ import pytest
 import torch
 from safetensors.torch import load_model, save_model
 from shared_pair import SharedPair
+from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 import dcls
+
+
+class Inside(nn.Module):
+    """Keeps positions within some pixels."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.limit * torch.tanh(values / self.limit)
+
+
+class Doubled(nn.Module):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return 2 * values
+
+    def right_inverse(self, positions: torch.Tensor) -> torch.Tensor:
+        return positions / 2
 
 
 def test_a_shared_set_stands_once_in_parameters_and_state_dict() -> None:
@@ -90,6 +111,10 @@ def test_layers_that_do_not_match_are_refused() -> None:
         dcls.share_positions([first])
     with pytest.raises(ValueError, match="at least one layer"):
         dcls.share_positions([])
+    layer = dcls.Dcls2d(4, 4, 3, 7, groups=4)
+    register_parametrization(layer, "positions", Doubled())
+    with pytest.raises(ValueError, match="parametrize what share_positions returns"):
+        dcls.share_positions([layer])
 
 
 def test_initial_positions_follow_their_distribution() -> None:
@@ -131,3 +156,48 @@ def test_limits_hold_positions_and_are_shared() -> None:
 def test_wrong_limits_and_distributions_are_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         dcls.Dcls1d(2, 2, 3, 25, **options)
+
+
+
+def test_parametrized_positions_are_owned_reset_and_clamped() -> None:
+    layer = dcls.Dcls2d(4, 4, 3, 7, groups=4)
+    register_parametrization(layer, "positions", Doubled())
+    assert layer.owns_positions and "shared" not in repr(layer)
+    with torch.no_grad():
+        layer.parametrizations.positions.original.fill_(9.0)
+    dcls.clamp_positions(layer)
+    assert torch.all(layer.positions == 3)
+    layer.reset_parameters()
+    assert layer.positions.abs().max() <= 3 and layer.positions.std() > 0.2
+
+
+def test_what_cannot_be_clamped_is_said_once_it_leaves_the_kernel(recwarn) -> None:
+    layer = dcls.Dcls2d(4, 4, 3, 7, groups=4)
+    register_parametrization(layer, "positions", Inside(5.0))
+    dcls.clamp_positions(layer)
+    assert not recwarn.list
+    with torch.no_grad():
+        layer.parametrizations.positions.original.fill_(9.0)
+    with pytest.warns(UserWarning, match="cannot be clamped, as their parametrization has no right_inverse"):
+        dcls.clamp_positions(layer)
+
+
+@pytest.mark.parametrize("cast", ["half", "bfloat16", "double"])
+def test_casts_keep_what_parametrized_positions_are_computed_from(cast) -> None:
+    model = SharedPair()
+    register_parametrization(model.first.shared, "positions", Inside(3.0))
+    expected = model.second.positions.detach().clone()
+    getattr(model, cast)()
+    assert model.first.shared.parametrizations.positions.original.dtype in (torch.float32, torch.float64)
+    torch.testing.assert_close(model.second.positions.float(), expected)
+
+
+def test_a_part_that_borrows_parametrized_positions_saves_and_loads_them() -> None:
+    source, target = SharedPair(), SharedPair()
+    for model in (source, target):
+        register_parametrization(model.first.shared, "positions", Inside(3.0))
+    parts = [nn.Sequential(model.second) for model in (source, target)]
+    assert "0.shared.parametrizations.positions.original" in parts[0].state_dict()
+    assert sum("positions" in key for key in source.state_dict()) == 1
+    parts[1].load_state_dict(parts[0].state_dict())
+    torch.testing.assert_close(target.first.positions, source.first.positions)
