@@ -3,11 +3,13 @@
 # Shapes: O out channels, I in channels per group, N kernel_count.
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +22,12 @@ from dcls.padding import BY_NAME, AxisPadding, Padding, is_of_torch, last_axis_f
 from dcls.positions import PositionOwner, SharedPositions
 from dcls.saving_context import saving_context
 from dcls.torch_conv import convolve
+from dcls.transformations import is_transformed
+
+# In a graph of torch.fx, a layer is a call of each of these.
+torch.fx.wrap("construct_along")
+torch.fx.wrap("conv2d")
+torch.fx.wrap("convolve")
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -51,11 +59,10 @@ class DclsNd(PositionOwner):
     discrete: bool = False
     ndim: int
     transposed = False
-    _function: Callable[..., Tensor]
     _plain: Callable[..., nn.Module]
     weight: nn.Parameter
     bias: nn.Parameter | None
-    _built_kernel: tuple[Tensor, object, tuple[int, int]] | None = None
+    _built_kernel: tuple[Tensor, object, list[Tensor], list[int]] | None = None
     """Set while a parent has built this layer's kernel for it, see ``dcls.register_joint_construction``."""
 
     def __init__(
@@ -134,7 +141,6 @@ class DclsNd(PositionOwner):
         Learned positions and spreads stay as they are, and get no gradient meanwhile; ``dcls.discretized`` does this
         for all layers of a model inside a ``with`` block.
         """
-        self._cache.clear()
         self.discrete = mode
         return self
 
@@ -150,9 +156,10 @@ class DclsNd(PositionOwner):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
             padding = (0,) * self.ndim
-        return self._function(
-            input, self._kernel_of_pass(), self.bias, self.stride, padding, self.dilation, self.groups
-        )
+        return self._convolve(input, self._kernel_of_pass(), padding)
+
+    def _convolve(self, input: Tensor, kernel: Tensor, padding: Any) -> Tensor:
+        return convolve(input, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     @torch.no_grad()
     def fuse(self) -> nn.Module:
@@ -180,14 +187,7 @@ class DclsNd(PositionOwner):
         fused = nn.Sequential(self._padding_module(), conv) if pads_in_front else conv
         return fused.train(self.training)
 
-    def train(self, mode: bool = True) -> "DclsNd":
-        """As ``nn.Module.train``; what evaluation cached is forgotten."""
-        self._cache.clear()
-        super().train(mode)
-        return self
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DclsNd":
-        self._cache.clear()
         super()._apply(fn, recurse)
         shared = self._borrowed()
         if shared is not None and recurse:  # the layer that holds the set may be in another part of the model
@@ -230,7 +230,7 @@ class DclsNd(PositionOwner):
         It is used only where autograd saves tensors as it did when the kernel was built. A block whose activations are
         recomputed saves them in another way, and must build its kernel again, too.
         """
-        self._built_kernel = None if kernel is None else (kernel, saving_context(), self._versions())
+        self._built_kernel = None if kernel is None else (kernel, saving_context(), *self._sources_and_versions())
 
     def _use_positions_of(self, shared: SharedPositions, *, owns: bool) -> None:
         """Give up positions and sigma for those of a shared set, see ``dcls.share_positions``.
@@ -250,11 +250,18 @@ class DclsNd(PositionOwner):
     def _borrowed(self) -> SharedPositions | None:
         return self.__dict__.get("shared")
 
-    def _versions(self) -> tuple[int, int]:
-        """Count the changes of the weight and of the positions; torch.compile cannot see them."""
-        if torch.compiler.is_compiling() or self.weight.is_inference() or self.positions.is_inference():
-            return 0, 0
-        return self.weight._version, self.positions._version
+    def _sources(self) -> list[Tensor]:
+        """Return what the kernel is built from: weight, positions and, if there is one, sigma."""
+        positions, sigma = self._current_positions()
+        return [self.weight, positions] + ([] if sigma is None else [sigma])
+
+    def _sources_and_versions(self) -> tuple[list[Tensor], list[int]]:
+        """Return the parameters and the counts of their changes, empty where there are none to read."""
+        if torch.compiler.is_compiling() or is_transformed():
+            return [], []
+        parameters: tuple[Tensor | None, ...] = (self.weight, self.positions, self.sigma)
+        sources = [parameter for parameter in parameters if parameter is not None]
+        return sources, [0 if source.is_inference() else source._version for source in sources]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("positions", "sigma") and "_modules" in self.__dict__:
@@ -306,16 +313,25 @@ class DclsNd(PositionOwner):
 
     def _kernel_of_pass(self) -> Tensor:
         """Return the kernel that a parent has built, that of an earlier batch, or a new one."""
-        if self._built_kernel is not None:
-            kernel, context, versions = self._built_kernel
-            if context is saving_context() and versions == self._versions():
-                return kernel
-        if not may_cache_kernels(self):
+        if self._built_kernel is not None and self._is_up_to_date(*self._built_kernel[1:]):
+            return self._built_kernel[0]
+        if not self._may_cache_kernel():
             self._cache.clear()
             return self.kernel()
-        positions, sigma = self._current_positions()
-        sources = [self.weight, positions] + ([] if sigma is None else [sigma])
-        return self._cache.get(sources, self.kernel)
+        return self._cache.get(self._sources(), self._settings(), self.kernel)
+
+    def _settings(self) -> tuple[object, ...]:
+        """Return the attributes that a kernel depends on, besides what it is built from."""
+        return self.interpolation, self.dilated_kernel_size, self.learned_axes, self.discrete
+
+    def _is_up_to_date(self, context: object, sources: list[Tensor], versions: list[int]) -> bool:
+        now, versions_now = self._sources_and_versions()
+        is_same = len(sources) == len(now) and all(map(operator.is_, sources, now))
+        return context is saving_context() and is_same and versions == versions_now
+
+    def _may_cache_kernel(self) -> bool:
+        """Return whether the kernel may be kept; one that a subclass builds may depend on anything."""
+        return type(self).kernel is DclsNd.kernel and may_cache_kernels(self)
 
     def _construct(self, weight: Tensor, positions: Tensor, sigma: Tensor | None) -> Tensor:
         """Build the kernel of this layer's weight, or those of several layers: ([L,] O, I, N) -> ([L,] O, I, *size)."""
@@ -326,8 +342,7 @@ class DclsNd(PositionOwner):
 
     def _rounded(self, positions: Tensor) -> Tensor:
         bounds = [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
-        per_axis = zip(positions.round(), bounds, strict=True)
-        return torch.stack([position.clamp(*bound) for position, bound in per_axis])
+        return torch.stack([positions[index].round().clamp(*bound) for index, bound in enumerate(bounds)])
 
     def _pads_beforehand(self) -> bool:
         return self.padding_mode != "zeros" or not is_of_torch(self.padding)
@@ -416,7 +431,6 @@ class Dcls1d(DclsNd):
     """
 
     ndim = 1
-    _function = staticmethod(convolve)
     _plain = nn.Conv1d
 
 
@@ -435,8 +449,10 @@ class Dcls2d(DclsNd):
     """
 
     ndim = 2
-    _function = staticmethod(conv2d)
     _plain = FastConv2d
+
+    def _convolve(self, input: Tensor, kernel: Tensor, padding: Any) -> Tensor:
+        return conv2d(input, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def fuse(self, input_size: tuple[int, int] | None = None) -> nn.Module:
         """Return the plain convolution, an ``nn.Conv2d`` with this layer's kernel as weight; the layer stays as it is.
@@ -465,5 +481,4 @@ class Dcls3d(DclsNd):
     """
 
     ndim = 3
-    _function = staticmethod(convolve)
     _plain = nn.Conv3d

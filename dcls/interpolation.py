@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dcls.transformations import is_written_down
+
 # Guards the division by an element's mass; the value is the paper's.
 MASS_EPS = 1e-7
 
@@ -91,15 +93,16 @@ def floor_hat(d: Tensor, _: Tensor) -> Tensor:
     element clamped to that border would not know of the grid points it could go back to.
     """
     on_last = d[..., -1:] == 0
-    is_rising = torch.where(on_last, d < 0, d <= 0)
-    has_mass = torch.where(on_last, (d >= -1) & (d < 1), (d > -1) & (d <= 1))
+    is_rising = torch.logical_or(d < 0, (d == 0) & ~on_last)
+    is_at_end = torch.logical_or((d == -1) & on_last, (d == 1) & ~on_last)
+    has_mass = torch.logical_or(d.abs() < 1, is_at_end)
     return torch.where(has_mass, torch.where(is_rising, 1 + d, 1 - d), 0.0)
 
 
 def gaussian(d: Tensor, s: Tensor) -> Tensor:
     """exp(-d² / 2s²), by the power of two: on CPUs ``torch.exp`` is ten times slower where it underflows."""
     scaled = d * (math.sqrt(0.5 * math.log2(math.e)) / s)
-    return torch.exp2(-(scaled * scaled))
+    return _exp2(-(scaled * scaled))
 
 
 def lorentz(d: Tensor, s: Tensor) -> Tensor:
@@ -112,14 +115,14 @@ def hyper_gaussian(d: Tensor, s: Tensor, x: Tensor) -> Tensor:
 
     By logarithms that are kept in range: where the footprint is 0, a power that overflows would make the gradient NaN.
     """
-    power = (1 + magnitude(x)) * torch.log2((d / s).abs().clamp_min(1e-30))
-    return torch.exp2(-0.5 * math.log2(math.e) * torch.exp2(power.clamp_max(10)))
+    power = (1 + magnitude(x)) * _log2((d / s).abs().clamp_min(1e-30))
+    return _exp2(-0.5 * math.log2(math.e) * _exp2(power.clamp_max(10)))
 
 
 def lanczos(d: Tensor, s: Tensor) -> Tensor:
     """sinc(d / s) sinc(d / 3s) up to 3s, with sinc(z) = sin(πz) / πz: 1 at the element, 0 at multiples of s."""
     z = d / s
-    return torch.where(z.abs() < 3, torch.sinc(z) * torch.sinc(z / 3), 0.0)
+    return torch.where(z.abs() < 3, _sinc(z) * _sinc(z / 3), 0.0)
 
 
 def hat_reach(s: Tensor) -> Tensor:
@@ -144,7 +147,7 @@ def lorentz_reach(s: Tensor) -> Tensor:
 
 def hyper_gaussian_reach(s: Tensor, x: Tensor) -> Tensor:
     """Where 1e-5 of the height is left: |d / s|^b = 23."""
-    return s * torch.exp2(math.log2(23) / (1 + magnitude(x)))
+    return s * _exp2(math.log2(23) / (1 + magnitude(x)))
 
 
 def lanczos_reach(s: Tensor) -> Tensor:
@@ -201,7 +204,7 @@ def _rotate(d: Sequence[Tensor], s: Sequence[Tensor], x: Sequence[Tensor]) -> li
 
 def _normal_density(z: Sequence[Tensor]) -> Tensor:
     """exp(-|z|² / 2), see ``gaussian``."""
-    return torch.exp2(-0.5 * math.log2(math.e) * sum((axis.square() for axis in z), start=torch.zeros_like(z[0])))
+    return _exp2(-0.5 * math.log2(math.e) * sum((axis.square() for axis in z), start=torch.zeros_like(z[0])))
 
 
 def _joint_reach(whiten: Callable[..., list[Tensor]], s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
@@ -211,6 +214,24 @@ def _joint_reach(whiten: Callable[..., list[Tensor]], s: Sequence[Tensor], x: Se
     ]
     lengths = [sum((z.square() for z in whiten(unit, s, x)), start=torch.zeros_like(s[0])) for unit in units]
     return 4.8 / len(s) * torch.rsqrt(torch.stack(lengths))
+
+
+# Programs that other tools read are written with fewer functions, see ``dcls.transformations``.
+
+
+def _exp2(x: Tensor) -> Tensor:
+    return torch.exp(x * math.log(2)) if is_written_down() else torch.exp2(x)
+
+
+def _log2(x: Tensor) -> Tensor:
+    return torch.log(x) / math.log(2) if is_written_down() else torch.log2(x)
+
+
+def _sinc(x: Tensor) -> Tensor:
+    if not is_written_down():
+        return torch.sinc(x)
+    angle = torch.where(x == 0, 1.0, math.pi * x)  # a division by 0 would make the gradient NaN
+    return torch.where(x == 0, 1.0, torch.sin(angle) / angle)
 
 
 INTERPOLATIONS: dict[str, Interpolation] = {

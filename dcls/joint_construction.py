@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
 
 from dcls.conv import DclsNd
-from dcls.kernel_cache import may_cache_kernels
+from dcls.kernel_cache import can_compare
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,6 @@ def remove_joint_construction(model: nn.Module) -> None:
 
 def _build_kernels(parent: nn.Module, _: Any) -> None:
     _release_kernels(parent)  # what an interrupted pass left: hooks do not run after Ctrl-C
-    if may_cache_kernels(parent):
-        return
     for layers in _layers_of_each_set(parent):
         first = layers[0]
         positions, sigma = first._current_positions()
@@ -88,15 +87,20 @@ def _layers_of_each_set(parent: nn.Module) -> list[list[DclsNd]]:
     sets = defaultdict(list)
     for module in parent.modules():
         if isinstance(module, DclsNd) and not module.owns_positions and _builds_as_usual(module):
-            key = (module.shared, module.weight.dtype, module.weight.device, module.discrete)
+            key = (module.shared, module.weight.dtype, module.weight.device, module._settings())
             sets[key].append(module)
     return list(sets.values())
 
 
 def _builds_as_usual(layer: DclsNd) -> bool:
-    """Return whether a layer has no ``kernel`` of its own, and a weight that is here and whole.
+    """Return whether a layer builds a kernel now, in the usual way, from parameters that are whole and here.
 
-    Sharded weights are of a subclass (DTensor), offloaded ones are on the meta device.
+    Sharded weights are of a subclass (DTensor), offloaded ones are on the meta device, what a hook or a parametrization
+    computes is known only when the layer is called, and in a symbolic trace nothing is known.
     """
     weight = layer.weight
-    return type(layer).kernel is DclsNd.kernel and type(weight) in (nn.Parameter, Tensor) and not weight.is_meta
+    is_here = type(weight) in (nn.Parameter, Tensor) and not weight.is_meta
+    if not is_here or "weight" not in layer._parameters or is_parametrized(layer.shared):
+        return False
+    is_cached = layer._may_cache_kernel() and can_compare(weight)
+    return type(layer).kernel is DclsNd.kernel and not is_cached

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dcls.dense_construction import construct_densely
-from dcls.grid import axis_bounds
+from dcls.grid import axis_bounds, overshoot
 from dcls.interpolation import MASS_EPS, Interpolation, get_interpolation
 
 
@@ -53,7 +53,8 @@ def construct_kernel(
         ValueError: shapes disagree, the interpolation is unknown, or sigma is missing or superfluous.
     """
     kind = get_interpolation(interpolation)
-    _check_shapes(weight, positions, sigma, dilated_kernel_size, kind, interpolation)
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined]  # there every size is a tensor, and comparing it warns
+        _check_shapes(weight, positions, sigma, dilated_kernel_size, kind, interpolation)
     with _without_autocast(weight.device.type):
         dtype = torch.promote_types(weight.dtype, torch.promote_types(positions.dtype, torch.float32))
         sigma = None if sigma is None else sigma.to(dtype)
@@ -62,13 +63,13 @@ def construct_kernel(
             kernel = construct_densely(weight.to(dtype), positions.to(dtype), sigma, dilated_kernel_size, kind)
             return kernel.to(weight.dtype)
         rows: list[list[Tensor]] = [[] for _ in dilated_kernel_size]  # of sigma: those of each axis
-        for index, row in enumerate([] if sigma is None else sigma):
+        for index, row in enumerate([] if sigma is None else sigma.unbind()):
             rows[index % len(rows)].append(row)
         footprints = [
             axis_footprint(position.to(dtype), row, size, kind)
-            for position, row, size in zip(positions, rows, dilated_kernel_size, strict=True)
+            for position, row, size in zip(positions.unbind(), rows, dilated_kernel_size, strict=True)
         ]
-        kernel = _combine(weight.to(dtype), footprints, kind.normalized)
+        kernel = _combine(weight.to(dtype), footprints, dilated_kernel_size, kind.normalized)
         return kernel.to(weight.dtype)
 
 
@@ -79,31 +80,32 @@ def axis_footprint(position: Tensor, sigma: Sequence[Tensor], size: int, kind: I
     shape = sigma[1:]
     with torch.no_grad():
         reach = kind.reach(spread, *shape)
-        overshoot = position - position.clamp(first - reach, last + reach)
     grid = torch.arange(first, last + 1, device=position.device, dtype=position.dtype)
-    distance = grid - (position - overshoot).unsqueeze(-1)
+    distance = grid - (position - overshoot(position, size, reach)).unsqueeze(-1)
     return kind.footprint(distance, spread.unsqueeze(-1), *(x.unsqueeze(-1) for x in shape))
 
 
-def _combine(weight: Tensor, footprints: list[Tensor], normalized: bool) -> Tensor:
+def _combine(weight: Tensor, footprints: list[Tensor], size: Sequence[int], normalized: bool) -> Tensor:
     """Sum over n of w_n times the outer product of its footprints; all layers of L in one matrix product a channel.
+
+    Shapes are written with given numbers only, as those read from a tensor are computed again in a traced program.
 
     ([L,] O, I, N), [(O, I, N, X)] -> ([L,] O, I, *size)
     """
     if normalized:
         mass = reduce(torch.mul, [footprint.sum(-1) for footprint in footprints])
         weight = weight / (mass + MASS_EPS)
-    layers = weight.shape[:-3]
     *leading, last = footprints
-    rows = weight.reshape(-1, *weight.shape[-3:]).permute(1, 2, 0, 3).contiguous().unsqueeze(-2)  # (O, I, L, 1, N)
+    layers = weight if weight.ndim == 4 else weight.unsqueeze(0)
+    rows = layers.permute(1, 2, 0, 3).contiguous().unsqueeze(-2)  # (O, I, L, 1, N)
     if leading:
         # (O, I, N, X1) or, for 3-D, (O, I, N, X1 * X2)
         outer = reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), leading)
-        rows = rows * outer.mT.contiguous().unsqueeze(-3)  # (O, I, L, X1, N)
+        rows = rows * outer.transpose(-1, -2).contiguous().unsqueeze(-3)  # (O, I, L, X1, N)
     kernel: Tensor = rows.flatten(2, 3) @ last  # (O, I, L * X1, X)
-    size = [footprint.shape[-1] for footprint in footprints]
-    kernel = kernel.unflatten(-2, (rows.shape[2], -1)).movedim(2, 0)
-    return kernel.reshape(*layers, *weight.shape[-3:-1], *size)
+    axes = range(3, 3 + len(size))
+    kernel = kernel.unflatten(-2, (-1, *size[:-1])).permute(2, 0, 1, *axes)  # (L, O, I, *size)
+    return kernel if weight.ndim == 4 else kernel.squeeze(0)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[None]:

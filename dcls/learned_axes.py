@@ -38,15 +38,15 @@ def construct_along(
     fixed = fixed_sizes(dilated_kernel_size, learned_axes)
     if not fixed:
         return construct_kernel(weight, positions, sigma, dilated_kernel_size, interpolation)
-    channels = weight.shape[-2 - len(fixed) : -1]  # I and the fixed sizes are one axis to the construction
-    first = -2 - len(fixed)
+    first = -2 - len(fixed)  # I and the fixed sizes are one axis to the construction
     kernel = construct_kernel(
         weight.flatten(first, -2),
         positions.flatten(first, -2),
         None if sigma is None else sigma.flatten(first, -2),
         [dilated_kernel_size[axis] for axis in learned_axes],
         interpolation,
-    ).unflatten(-1 - len(learned_axes), channels)
+    ).unflatten(-1 - len(learned_axes), (-1, *fixed))
     ndim = len(dilated_kernel_size)
     order = [axis for axis in range(ndim) if axis not in learned_axes] + list(learned_axes)
-    return kernel.movedim(list(range(-ndim, 0)), [axis - ndim for axis in order])
+    leading = kernel.ndim - ndim
+    return kernel.permute(*range(leading), *(leading + order.index(axis) for axis in range(ndim)))

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import dcls
 import dcls.joint_construction
@@ -144,6 +145,37 @@ def test_several_passes_before_a_backward_pass_and_several_backward_passes() -> 
         model(x).sum().backward()
     for a, b in zip(together.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_weights_that_hooks_and_parametrizations_compute() -> None:
+    together, alone = pair()
+    for stage in (together, alone):
+        nn.utils.parametrizations.weight_norm(stage.convs[1])
+        prune.l1_unstructured(stage.convs[2], "weight", 0.5)
+    for _ in range(2):
+        assert_equal_pass(together, alone)
+        with torch.no_grad():
+            for a, b in zip(together.parameters(), alone.parameters(), strict=True):
+                a.copy_(b.mul_(1.1))
+
+
+def test_layers_of_one_set_may_interpolate_in_two_ways() -> None:
+    together, alone = pair()
+    for stage in (together, alone):
+        stage.convs[1].interpolation = "triangle"
+    assert_equal_pass(together, alone)
+
+
+class Halved(nn.Module):
+    def forward(self, positions: torch.Tensor) -> torch.Tensor:
+        return positions / 2
+
+
+def test_parametrized_shared_positions() -> None:
+    together, alone = pair()
+    for stage in (together, alone):
+        nn.utils.parametrize.register_parametrization(stage.convs[0].shared, "positions", Halved())
+    assert_equal_pass(together, alone)
 
 
 def test_copies_build_their_own() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn.utils import prune
 
 import dcls
 
@@ -79,10 +80,81 @@ def by_assigning(layer: dcls.Dcls2d) -> None:
 def by_a_step(fused: bool):
     def step(layer: dcls.Dcls2d) -> None:
         optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=fused)
-        layer(torch.randn(1, 4, 8, 8)).square().sum().backward()
+        with torch.enable_grad():
+            layer(torch.randn(1, 4, 8, 8)).square().sum().backward()
+        layer(torch.randn(1, 4, 8, 8))
         optimizer.step()
 
     return step
+
+
+def through_data(layer: dcls.Dcls2d) -> None:
+    """As most helpers do that swap averaged weights in and out."""
+    for parameter in layer.parameters():
+        parameter.data.copy_(parameter.data + 1)
+
+
+def through_numpy(layer: dcls.Dcls2d) -> None:
+    layer.sigma.detach().numpy()[...] += 1
+
+
+def by_an_attribute(layer: dcls.Dcls2d) -> None:
+    layer.sigma.zero_()
+    layer.interpolation = "triangle"
+
+
+def by_another_size(layer: dcls.Dcls2d) -> None:
+    layer.dilated_kernel_size = (9, 5)
+
+
+def by_swapping(layer: dcls.Dcls2d) -> None:
+    torch.utils.swap_tensors(layer.weight, nn.Parameter(layer.weight.detach() + 1))
+
+
+def by_replacing_a_parameter(layer: dcls.Dcls2d) -> None:
+    layer.positions = nn.Parameter(layer.positions.detach() + 1)
+
+
+def by_vectors(layer: dcls.Dcls2d) -> None:
+    vector = nn.utils.parameters_to_vector(layer.parameters())
+    nn.utils.vector_to_parameters(vector + 1, layer.parameters())
+
+
+class Half(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return 0.5 * values
+
+
+def by_a_parametrization(name: str):
+    def parametrize(layer: dcls.Dcls2d) -> None:
+        nn.utils.parametrize.register_parametrization(layer, name, Half())
+        layer(torch.randn(1, 4, 8, 8))
+        layer.parametrizations[name].original.data.add_(1)
+
+    return parametrize
+
+
+def by_the_parametrization_itself(layer: dcls.Dcls2d) -> None:
+    scale = nn.Linear(3, 3)
+    nn.utils.parametrize.register_parametrization(layer, "positions", scale)
+    with torch.no_grad():
+        layer(torch.randn(1, 4, 8, 8))
+    scale.weight.data.mul_(3)
+
+
+def by_pruning(layer: dcls.Dcls2d) -> None:
+    prune.random_unstructured(layer, "weight", 0.5)
+
+
+def by_averaging(layer: dcls.Dcls2d) -> None:
+    average = torch.optim.swa_utils.AveragedModel(layer)
+    average.eval()
+    with torch.no_grad():
+        average(torch.randn(1, 4, 8, 8))
+        for parameter in layer.parameters():
+            parameter.add_(1)
+    average.update_parameters(layer)
+    layer.weight.data = average.module.weight.data
 
 
 def by_a_cast(layer: dcls.Dcls2d) -> None:
@@ -104,6 +176,19 @@ CHANGES = {
     "step": by_a_step(fused=False),
     "fused step": by_a_step(fused=True),
     "cast": by_a_cast,
+    "through data": through_data,
+    "through NumPy": through_numpy,
+    "interpolation": by_an_attribute,
+    "size": by_another_size,
+    "swap": by_swapping,
+    "new parameter": by_replacing_a_parameter,
+    "vectors": by_vectors,
+    "parametrized weight": by_a_parametrization("weight"),
+    "parametrized positions": by_a_parametrization("positions"),
+    "parametrized sigma": by_a_parametrization("sigma"),
+    "parametrization": by_the_parametrization_itself,
+    "pruning": by_pruning,
+    "averaging": by_averaging,
 }
 
 
@@ -111,8 +196,7 @@ CHANGES = {
 @torch.no_grad()
 def test_a_change_is_seen(layer, x, change) -> None:
     layer(x)
-    with torch.enable_grad():
-        change(layer)
+    change(layer)
     torch.testing.assert_close(
         layer(x), nn.functional.conv2d(x, layer.kernel(), layer.bias, padding="same", groups=4), rtol=1e-4, atol=1e-6
     )
@@ -125,6 +209,37 @@ def test_a_change_of_shared_positions_is_seen(x) -> None:
     before = layers[1](x)
     layers[0].positions.add_(1)
     assert not torch.equal(layers[1](x), before)
+
+
+@torch.no_grad()
+def test_averaged_weights_swapped_in_and_out_by_data(x) -> None:
+    layers = nn.Sequential(*(dcls.Dcls2d(4, 4, 3, 7, padding="same", groups=4) for _ in range(2))).eval()
+    dcls.share_positions(list(layers))
+    dcls.register_joint_construction(layers)
+    own = {name: value.clone() for name, value in layers.state_dict().items()}
+    averaged = {name: 0.9 * value for name, value in own.items()}
+    outputs = []
+    for values in (own, averaged, own):
+        for name, parameter in layers.named_parameters():
+            parameter.data.copy_(values[name])
+        outputs.append(layers(x))
+        twin = copy.deepcopy(layers)  # has kept nothing
+        assert torch.equal(twin(x), outputs[-1])
+    assert torch.equal(outputs[0], outputs[2]) and not torch.equal(outputs[0], outputs[1])
+
+
+@torch.no_grad()
+def test_a_kernel_of_a_subclass_is_never_kept(x) -> None:
+    class Scaled(dcls.Dcls2d):
+        scale = 1.0
+
+        def kernel(self) -> Tensor:
+            return self.scale * super().kernel()
+
+    layer = Scaled(4, 4, 3, 7, padding="same", groups=4, bias=False).eval()
+    before = layer(x)
+    layer.scale = 2.0
+    torch.testing.assert_close(layer(x), 2 * before)
 
 
 @torch.no_grad()

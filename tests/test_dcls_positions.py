@@ -158,7 +158,6 @@ def test_wrong_limits_and_distributions_are_named(options, message) -> None:
         dcls.Dcls1d(2, 2, 3, 25, **options)
 
 
-
 def test_parametrized_positions_are_owned_reset_and_clamped() -> None:
     layer = dcls.Dcls2d(4, 4, 3, 7, groups=4)
     register_parametrization(layer, "positions", Doubled())

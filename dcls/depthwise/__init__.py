@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dcls.depthwise.dispatch import BACKENDS, use_backend
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
-from dcls.depthwise.ops import depthwise_fwd
+from dcls.depthwise.ops import convolve
 from dcls.torch_conv import computed_dtype, is_autocast
 
 __all__ = ["BACKENDS", "Padding", "depthwise_conv2d", "use_backend"]
@@ -41,8 +41,7 @@ def depthwise_conv2d(
     sides = Padding(*padding)
     _check(input, kernel, bias, sides)
     kernel, sides = crop_unreachable(kernel, sides, (input.shape[2], input.shape[3]))
-    result: Tensor = depthwise_fwd(input, kernel, bias, sides)
-    return result
+    return convolve(input, kernel, bias, sides)
 
 
 def _check(input: Tensor, kernel: Tensor, bias: Tensor | None, sides: Padding) -> None:

@@ -12,6 +12,7 @@ from dcls.depthwise import depthwise_conv2d
 from dcls.depthwise.geometry import Padding, crop_unreachable, output_size
 from dcls.padding import padding_amounts
 from dcls.torch_conv import convolve
+from dcls.transformations import is_written_down
 
 
 def conv2d(
@@ -25,8 +26,11 @@ def conv2d(
 ) -> Tensor:
     """``F.conv2d``, through ``depthwise_conv2d`` where that can do it.
 
-    It can where the convolution is depthwise, of stride and dilation 1, padded by less than the kernel's extent.
+    It can where the convolution is depthwise, of stride and dilation 1, padded by less than the kernel's extent; in an
+    exported or traced program it is PyTorch's.
     """
+    if is_written_down():
+        return convolve(input, weight, bias, stride, padding, dilation, groups)
     is_depthwise = groups == weight.shape[0] and weight.shape[1] == 1
     if is_depthwise and input.ndim == 4 and set(stride) == set(dilation) == {1}:
         size = weight.shape[2:]

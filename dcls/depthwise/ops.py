@@ -1,6 +1,7 @@
 """The convolution as operators that autograd, torch.compile and torch.export know.
 
-Both operators are linear in each argument, so the derivative of either is made of the two again, to any order.
+Both operators are linear in each argument, so the derivative of either is made of the two again, to any order. Under
+``torch.func`` and forward-mode AD, PyTorch's own convolution takes their place.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,26 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
+from dcls.depthwise import aten
 from dcls.depthwise.dispatch import choose_backend
 from dcls.depthwise.geometry import Padding, output_size
+from dcls.transformations import is_transformed
+
+
+def convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, padding: Sequence[int]) -> Tensor:
+    """(B, C, H, W), (C, 1, h, w), (C,) -> (B, C, H', W'), under any transformation."""
+    if is_transformed():
+        return aten.depthwise_fwd(input, kernel, bias, Padding(*padding))
+    result: Tensor = depthwise_fwd(input, kernel, bias, padding)
+    return result
+
+
+def weight_gradient(grad: Tensor, input: Tensor, kernel_size: Sequence[int], padding: Sequence[int]) -> Tensor:
+    """(B, C, H', W'), (B, C, H, W) -> (C, 1, h, w), under any transformation."""
+    if is_transformed():
+        return aten.depthwise_bwd_weight(grad, input, (kernel_size[0], kernel_size[1]), Padding(*padding))
+    result: Tensor = depthwise_bwd_weight(grad, input, kernel_size, padding)
+    return result
 
 
 @torch.library.custom_op("dcls::depthwise_conv2d", mutates_args=())
@@ -51,7 +70,7 @@ def _backward_of_fwd(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     for_input, for_kernel, for_bias, *_ = ctx.needs_input_grad
     return (
         _input_gradient(grad, kernel, ctx.padding) if for_input else None,
-        depthwise_bwd_weight(grad, input, kernel.shape[2:], ctx.padding) if for_kernel else None,
+        weight_gradient(grad, input, kernel.shape[2:], ctx.padding) if for_kernel else None,
         grad.sum((0, 2, 3)) if for_bias else None,
         None,
     )
@@ -66,7 +85,7 @@ def _backward_of_bwd_weight(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | None,
     grad, input = ctx.saved_tensors
     for_grad, for_input, *_ = ctx.needs_input_grad
     return (
-        depthwise_fwd(input, by_kernel, None, ctx.padding) if for_grad else None,
+        convolve(input, by_kernel, None, ctx.padding) if for_grad else None,
         _input_gradient(grad, by_kernel, ctx.padding) if for_input else None,
         None,
         None,
@@ -75,8 +94,7 @@ def _backward_of_bwd_weight(ctx: Any, by_kernel: Tensor) -> tuple[Tensor | None,
 
 def _input_gradient(grad: Tensor, kernel: Tensor, padding: Sequence[int]) -> Tensor:
     size = (kernel.shape[2], kernel.shape[3])
-    result: Tensor = depthwise_fwd(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size))
-    return result
+    return convolve(grad, kernel.flip(2, 3), None, Padding(*padding).flipped(size))
 
 
 depthwise_fwd.register_autograd(_backward_of_fwd, setup_context=_save_for_fwd)
