@@ -95,9 +95,9 @@ def convert(
             one another, a new set beginning wherever the channels change. "channels": all. None: no two. Any other
             text: those inside one module whose name it matches as a pattern, such as "stages.*"; of nested modules that
             match, the outermost counts, and layers in none share with no other.
-        weights: "fit": those with which the kernels are as before. With an element for every tap (9 for 3x3) and any
-            interpolation but the Gaussian, they are the same to rounding; with fewer, or with Gaussians, they are the
-            nearest found, which takes seconds a layer, and the report has the remaining error of each. A function:
+        weights: "fit": those with which the kernels are as before. With an element for every tap (9 for 3x3) and
+            "bilinear", "bilinear_unnormalized", "triangle" or "sinc", they are the same to rounding; otherwise they are
+            the nearest found, which takes seconds a layer, and the report has the remaining error of each. A function:
             called with each new layer, to draw its weights as the model does. By default they are those of
             ``nn.ConvNd``.
 

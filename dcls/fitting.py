@@ -13,8 +13,6 @@ from dcls.element_search import MAX_CANDIDATES, best_weights, place_on_taps, sea
 from dcls.interpolation import get_interpolation
 from dcls.padding import padding_amounts
 
-FITTED = ("bilinear", "bilinear_unnormalized", "triangle", "gaussian")
-"""Interpolations whose elements the search knows how to place."""
 STEPS = 300
 """Of the search for positions and spreads."""
 _CHUNK = 2**23
@@ -25,8 +23,6 @@ _MAX_WORK = 2**29
 
 def why_no_fit(conv: Any, layer: DclsNd) -> str | None:
     """Return why a layer cannot start with the kernel of its convolution, or None."""
-    if layer.interpolation not in FITTED:
-        return f"kernels of interpolation {layer.interpolation!r} cannot be fitted; take one of {', '.join(FITTED)}"
     if conv.weight.is_meta:
         return "it has no weights on the meta device"
     if not conv.weight.isfinite().all():
@@ -56,9 +52,10 @@ def first_tap(conv: Any, layer: DclsNd) -> tuple[int, ...] | None:
 def fit(convs: Sequence[Any], layers: Sequence[DclsNd]) -> list[float]:
     """Give DCLS layers the kernels of convolutions, as nearly as their elements can.
 
-    With an element for every tap, each sits on its tap with the smallest spread: with the bilinear interpolations and
-    the triangle, kernels and outputs are the same to rounding. With fewer, a greedy choice among positions and spreads
-    is improved by ``STEPS`` steps of Adam, with the best weights for every step in closed form. Nothing is random.
+    With an element for every tap, each sits on its tap with the smallest spread: with the bilinear interpolations, the
+    triangle and sinc, kernels and outputs are the same to rounding. With fewer, a greedy choice among positions and
+    spreads is improved by ``STEPS`` steps of Adam, with the best weights for every step in closed form. Nothing is
+    random.
 
     Args:
         convs: Convolutions for which ``why_no_fit`` finds no reason.

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import dcls
 from dcls.element_search import RIDGE, Elements, best_weights, normal_equations, place_on_taps, search
-from dcls.fitting import FITTED
 from dcls.interpolation import get_interpolation
 from dcls.kernel import construct_kernel
 
@@ -28,22 +28,24 @@ def targets() -> torch.Tensor:
     return target
 
 
-@pytest.mark.parametrize("interpolation", FITTED)
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
 def test_weights_in_closed_form_are_the_best_there_are(interpolation) -> None:
     kind, target = get_interpolation(interpolation), targets()
     positions = torch.rand(2, 5, 4, dtype=torch.float64) * 3 - 1.5
-    elements = Elements(positions, torch.rand_like(positions) if kind.has_sigma else None)
+    sigma = torch.rand(kind.sigma_rows(2), 5, 4, dtype=torch.float64)
+    elements = Elements(positions, sigma if kind.has_sigma else None)
     weights = best_weights(elements, target, kind, with_ridge=False).requires_grad_()
     rest = (kernels_of(elements, weights, (7, 9), interpolation) - target).square().sum()
     (slope,) = torch.autograd.grad(rest, weights)
     assert slope.abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("interpolation", FITTED)
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
 def test_gram_matrices_are_those_of_dense_footprints(interpolation) -> None:
     kind, target = get_interpolation(interpolation), targets()
     positions = torch.rand(2, 5, 4, dtype=torch.float64) * 3 - 1.5
-    elements = Elements(positions, torch.rand_like(positions) if kind.has_sigma else None)
+    sigma = torch.rand(kind.sigma_rows(2), 5, 4, dtype=torch.float64)
+    elements = Elements(positions, sigma if kind.has_sigma else None)
     without_mass = replace(kind, normalized=False)
     masses = best_weights(elements, target, kind, with_ridge=False) / best_weights(
         elements, target, without_mass, with_ridge=False
@@ -68,7 +70,7 @@ def test_elements_on_taps_come_first_and_others_nearby() -> None:
     torch.testing.assert_close(kernels, target)
 
 
-@pytest.mark.parametrize("interpolation", FITTED)
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
 def test_a_search_of_more_steps_is_nearer_and_stays_inside_the_kernel(interpolation) -> None:
     kind, target = get_interpolation(interpolation), targets()
     errors = []

@@ -9,9 +9,9 @@ from torch import nn
 
 import dcls
 from dcls.conversion import dcls_like
-from dcls.fitting import FITTED, first_tap, fit, why_no_fit
+from dcls.fitting import first_tap, fit, why_no_fit
 
-EXACT = [name for name in FITTED if name != "gaussian"]
+EXACT = ("bilinear", "bilinear_unnormalized", "triangle", "sinc")
 CASES = {
     "depthwise": (nn.Conv2d(4, 4, 3, padding=1, groups=4), 9, (2, 4, 12, 13)),
     "strided": (nn.Conv2d(4, 4, 3, padding=1, stride=2, groups=4), 7, (2, 4, 12, 13)),
@@ -42,7 +42,7 @@ def test_an_element_for_every_tap_gives_the_same_outputs_to_rounding(case, inter
     layer = dcls_like(conv, size, conv.weight[0, 0].numel() + more, interpolation)
     (error,) = fit([conv], [layer])
     eps = torch.finfo(dtype).eps
-    assert error <= eps
+    assert error <= (8 if interpolation == "sinc" else 1) * eps, "the zeros of sinc are rounded, too"
     x = torch.randn(shape, dtype=dtype)
     expected, actual = conv(x), layer(x)
     tolerance = 16 * eps * expected.abs().max().item()
@@ -68,7 +68,7 @@ def test_gaussians_on_every_tap_are_as_near_as_their_floor_allows(case) -> None:
     assert slope.abs().max() < 1e-12 and error < 0.01
 
 
-@pytest.mark.parametrize("interpolation", FITTED)
+@pytest.mark.parametrize("interpolation", (*EXACT, "gaussian", "correlated_gaussian", "rotated_gaussian"))
 def test_fewer_elements_are_nearer_the_more_there_are(interpolation) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(6, 6, 5, padding=2, groups=6)
@@ -86,7 +86,7 @@ def test_the_search_is_nearer_than_the_heaviest_taps_alone() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 8, 7, padding=3, groups=8)
     energies = conv.weight.flatten(1).square().sort(1).values
-    for interpolation in FITTED:
+    for interpolation in (*EXACT, "gaussian"):
         (error,) = fit([conv], [dcls_like(conv, 11, 26, interpolation)])
         assert error < 0.5 * (energies[:, :-26].sum() / energies.sum()).sqrt().item()
 
@@ -102,7 +102,7 @@ def test_kernels_that_have_so_many_elements_are_found() -> None:
     assert error < 0.05
 
 
-@pytest.mark.parametrize("interpolation", FITTED)
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
 def test_no_random_number_is_drawn_and_the_result_is_always_the_same(interpolation) -> None:
     conv = nn.Conv2d(3, 3, 5, padding=2, groups=3)
     layers = [dcls_like(conv, 7, 6, interpolation) for _ in range(2)]
@@ -205,8 +205,3 @@ def test_a_frozen_layer_in_low_precision_is_fitted_and_stays_frozen() -> None:
     report = dcls.convert(net, dilated_kernel_size=9, kernel_count=5, match=3, weights="fit")
     assert net[0].weight.dtype == torch.bfloat16 and not net[0].positions.requires_grad
     assert 0 < report.errors["0"] < 0.9
-
-
-def test_other_interpolations_are_refused_by_name() -> None:
-    conv = nn.Conv2d(3, 3, 5, padding=2, groups=3)
-    assert "kernels of interpolation 'sinc' cannot be fitted" in why_no_fit(conv, dcls_like(conv, 7, 6, "sinc"))
