@@ -25,7 +25,7 @@ def hostile_files(folder: Path, trials: int) -> Tally:
     for trial in range(trials):
         name, make = makers[trial % len(makers)]
         path = folder / f"{trial}{name}"
-        make(path, 10 ** (5 + trial // len(makers)))
+        make(path, 10 ** (4 + trial // len(makers)))
         for read in (read_weights, read_description):
             problem = _problem(read, path)
             tally.count(problem and f"{name}: {problem}")
@@ -96,7 +96,7 @@ def _deep_tuples(path: Path, size: int) -> None:
 
 
 def _huge_string(path: Path, size: int) -> None:
-    path.write_bytes(b"\x80\x04\x8d" + (size**6).to_bytes(16, "little")[:8] + b"x.")
+    path.write_bytes(b"\x80\x04\x8d" + (size**2).to_bytes(8, "little") + b"x.")
 
 
 def _huge_header(path: Path, size: int) -> None:
