@@ -167,8 +167,7 @@ def fit(run: TrainingRun) -> None:
     except RuntimeError:
         if run.signals.received is None:
             raise
-        run.saver.wait()
-        raise stop_request(run, run.signals.received) from None  # another process has answered the signal first
+        raise leave(run, run.signals.received) from None  # another process has answered the signal first
     finally:
         metrics.close()
     ballot.close()
@@ -270,12 +269,13 @@ def stop(run: TrainingRun, signal_number: int, parts: list[dict[str, Any]] | Non
         StopRequest: always.
     """
     save(run, parts)
+    raise leave(run, signal_number)
+
+
+def leave(run: TrainingRun, signal_number: int) -> StopRequest:
+    """Wait until all is on disk, and return what to raise then."""
     run.saver.wait()
-    raise stop_request(run, signal_number)
-
-
-def stop_request(run: TrainingRun, signal_number: int) -> StopRequest:
-    """Say where a run that is saved has stopped."""
+    run.distributed.leave_after_main()
     return StopRequest(signal_number, f"after update {run.state.updates}, in epoch {run.state.epoch}, which is saved")
 
 

@@ -31,7 +31,11 @@ def has_two_nodes() -> bool:
     return nodes.returncode == 0 and sum(int(count) for count in nodes.stdout.split()) >= 2
 
 
-pytestmark = [pytest.mark.slurm, pytest.mark.skipif(not has_two_nodes(), reason="no SLURM with two nodes is running")]
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(not has_two_nodes(), reason="no SLURM with two nodes is running"),
+    pytest.mark.timeout(1200),  # several jobs one after the other, each of minutes
+]
 
 
 def call(*command: str | Path, **environment: str) -> str:

@@ -1,10 +1,13 @@
+import threading
 from contextlib import nullcontext
 
 import pytest
 import torch
+import torch.distributed as dist
 from processes import run_script
 
 from dcls.errors import UserError
+from training.processes import distributed as processes
 from training.processes.distributed import DistributedContext, init_distributed
 
 
@@ -51,3 +54,19 @@ def test_lone_tasks_are_told_from_torchruns(monkeypatch, environment, is_refused
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="SLURM has started") if is_refused else nullcontext():
         assert init_distributed("cpu").world_size == 1
+
+
+def test_the_others_leave_after_the_first_process_or_without_it_when_it_does_not_come(monkeypatch) -> None:
+    store = dist.HashStore()
+    monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
+    first, second = (DistributedContext(rank, 2, torch.device("cpu")) for rank in (0, 1))
+    leaving = threading.Thread(target=second.leave_after_main)
+    leaving.start()
+    leaving.join(0.3)
+    assert leaving.is_alive()
+    first.leave_after_main()
+    leaving.join(20)
+    assert not leaving.is_alive()
+    store.delete_key("dcls/leaving/main")
+    monkeypatch.setattr(processes, "_LEAVING_SECONDS", 0.1)
+    second.leave_after_main()

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from dcls.errors import UserError
 from training.processes.parent_death import end_with_launcher
 from training.processes.watchdog import Watchdog
 
+_LEAVING, _LEAVING_SECONDS = "dcls/leaving", 25.0
 _last_operation: dist.Work | None = None
 
 
@@ -95,6 +96,21 @@ class DistributedContext:
         finally:
             if self.is_main:
                 self.barrier()
+
+    def leave_after_main(self) -> None:
+        """Let the first process come here before the others go on, which need not come here at all.
+
+        Launchers end a run as soon as one process has left it, and the first one may still be writing. The others wait
+        for most of the time that torchrun gives them after a signal.
+        """
+        if self.world_size == 1:
+            return
+        store: Any = dist.PrefixStore(_LEAVING, dist.distributed_c10d._get_default_store())  # type: ignore[attr-defined]
+        with suppress(dist.DistError):  # it has ended otherwise, or its torchrun has
+            if self.is_main:
+                store.set("main", "")
+            else:
+                store.wait(["main"], timedelta(seconds=_LEAVING_SECONDS))
 
     def barrier(self) -> None:
         """Wait for the other processes."""
