@@ -5,7 +5,7 @@ import argparse
 import math
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +31,7 @@ from training.extras import require_package
 from training.flops import describe_size
 from training.loop import NonFiniteLossError, train_epoch
 from training.memory import batch_that_fits
-from training.metrics import MetricsLogger, counted_weights
+from training.metrics import MetricsLogger, better_weights
 from training.model import choose_preprocessing, make_model
 from training.objective import make_objective
 from training.processes.distributed import Ballot, DistributedContext, destroy_distributed, init_distributed
@@ -176,14 +176,21 @@ def fit(run: TrainingRun) -> None:
 def outcome(run: TrainingRun) -> str:
     """Say in one line what a finished run leaves."""
     kind = "weights" if run.state.ema is None else "averaged weights"
-    best = next((row for row in run.state.history if row.get("ema_top1") == run.state.best_top1), None)
-    plain = ""
-    if best is not None and best["val_top1"] > best["ema_top1"]:
-        plain = f" ({best['val_top1']:.2f} % without averaging: validate.py --no-ema)"
+    rows = run.state.history
+    best = next((row for row in rows if row[f"{better_weights(row)}_top1"] == run.state.best_top1), None)
+    of_best = f" (their average has {best['ema_top1']:.2f} %)" if best is not None and has_worse_average(best) else ""
+    of_last = ""
+    if rows and has_worse_average(rows[-1]):
+        of_last = f" ({rows[-1]['ema_top1']:.2f} %, without averaging {rows[-1]['val_top1']:.2f} %)"
     return (
-        f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}{plain}, the last epoch's {kind} in "
+        f"best top-1 {run.state.best_top1:.2f} % in {run.folder / BEST}{of_best}, the last epoch's {kind}{of_last} in "
         f"{run.folder / WEIGHTS}"
     )
+
+
+def has_worse_average(row: Mapping[str, float]) -> bool:
+    """Whether the weights of an epoch were better than their average."""
+    return "ema_top1" in row and better_weights(row) == "val"
 
 
 def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> None:
@@ -212,7 +219,7 @@ def train_one(run: TrainingRun, metrics: MetricsLogger, pauses: SavePauses) -> N
         raise error.replace(fix=fix) from None
     state.complete_epoch(row)
     metrics.epoch(state)  # first: a row whose checkpoint is missing is dropped on resuming
-    top1 = row[f"{counted_weights(row)}_top1"]
+    top1 = row[f"{better_weights(row)}_top1"]
     is_best = top1 > state.best_top1
     state.best_top1 = max(top1, state.best_top1)
     save(run, is_best=is_best)
@@ -253,7 +260,7 @@ def save(run: TrainingRun, parts: list[dict[str, Any]] | None = None, *, is_best
 
     Args:
         parts: Within an epoch, what differs between the processes; gathered here if it is not given.
-        is_best: Its (averaged) weights are the best so far.
+        is_best: Its weights, or their average, are the best so far.
     """
     if run.state.progress is not None and parts is None:
         parts = snapshot.gather_parts(run.state, run.distributed)

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from dcls.checkpoints.description import Preprocessing
+from dcls.checkpoints.reading import has_worse_average
 from dcls.errors import UserError
 from evaluation.evaluate import evaluate
 from evaluation.imagenet import add_real_labels, class_indices
@@ -110,7 +111,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--checkpoint", nargs="+", default=[], metavar="FILE", help=".pt, .pth or .safetensors, or folders of runs"
     )
     weights.add_argument("--pretrained", action="store_true", help="timm's weights of these names")
-    parser.add_argument("--ema", action=argparse.BooleanOptionalAction, default=True, help="averaged weights if any")
+    parser.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        help="averaged weights if any; by default, unless the checkpoint says that they are the worse",
+    )
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model's constructor")
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
     parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
@@ -278,6 +283,8 @@ def evaluate_all(
             failures.append(reason if str(spec) in reason else f"{spec}: {reason}")
             continue
         assert loaded is not None
+        if distributed.is_main and options.ema is None and spec.checkpoint and has_worse_average(spec.checkpoint):
+            print(f"{spec}: weights without averaging, which were the better ones (--ema: averaged)", file=sys.stderr)
         metrics = score(loaded, images, options, distributed)
         if not math.isfinite(metrics["loss"]):
             failures.append(f"{spec}: its loss is {metrics['loss']}, because of its weights or of --precision")
@@ -289,7 +296,7 @@ def evaluate_all(
     return results, failures
 
 
-def prepare(spec: ModelSpec, images: Images, use_ema: bool, **constructor_options: Any) -> LoadedModel:
+def prepare(spec: ModelSpec, images: Images, use_ema: bool | None, **constructor_options: Any) -> LoadedModel:
     """Load a model and see whether it fits the images; processes do not wait for each other here.
 
     The command line's preprocessing comes first, then that of the file, then the model's own.

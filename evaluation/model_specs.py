@@ -40,11 +40,11 @@ class ModelSpec:
     def __str__(self) -> str:
         return str(self.checkpoint or self.model)
 
-    def load(self, use_ema: bool, **options: Any) -> tuple[nn.Module, ModelDescription]:
+    def load(self, use_ema: bool | None, **options: Any) -> tuple[nn.Module, ModelDescription]:
         """Build the model with its weights; the description is the checkpoint's if it has one.
 
         Args:
-            use_ema: Take averaged weights if the file has them.
+            use_ema: Take averaged weights if the file has them; None for the better ones, see ``read_weights``.
             options: Arguments of the model's constructor.
 
         Raises:

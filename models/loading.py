@@ -19,14 +19,14 @@ from .trial import build_on_meta, machine_memory
 
 
 def load_model(
-    checkpoint: str | Path, name: str | None = None, *, use_ema: bool = True, **changes: Any
+    checkpoint: str | Path, name: str | None = None, *, use_ema: bool | None = None, **changes: Any
 ) -> tuple[nn.Module, ModelDescription]:
     """Build the model of a file, in eval mode and with the file's weights.
 
     Args:
         checkpoint: A file of this project, a released one, or with ``name`` any state dict.
         name: The architecture, where the file does not tell.
-        use_ema: Take averaged weights if the file has them.
+        use_ema: Take averaged weights if the file has them; by default, unless it says that they are the worse.
         changes: Arguments of ``create_model`` that win over the description's.
 
     Returns:

@@ -16,7 +16,7 @@ from small_model import DESCRIPTION, SMALL, assert_equal_weights, small_model
 from torch import nn
 
 from dcls.checkpoints import load_exactly, read_description, read_weights
-from dcls.checkpoints.reading import open_safely
+from dcls.checkpoints.reading import BETTER_WEIGHTS, has_worse_average, open_safely
 from dcls.errors import UserError
 from models.released import recognize
 from training.checkpoints.checkpoint import read_checkpoint, save_checkpoint, save_weights
@@ -56,6 +56,17 @@ def test_averaged_weights_are_taken_where_there_are_any(model, tmp_path) -> None
     save_checkpoint(tmp_path / "a.pt", {"state_dict": model.state_dict(), "state_dict_ema": averaged.state_dict()})
     assert_equal_weights(read_weights(tmp_path / "a.pt"), averaged)
     assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=False), model)
+    assert not has_worse_average(tmp_path / "a.pt")
+
+
+def test_the_better_weights_are_read_where_a_file_says_which(model, tmp_path) -> None:
+    averaged = small_model()
+    both = {"state_dict": model.state_dict(), "state_dict_ema": averaged.state_dict()}
+    for better, expected in (("state_dict", model), ("state_dict_ema", averaged)):
+        save_checkpoint(tmp_path / "a.pt", both | {BETTER_WEIGHTS: better})
+        assert has_worse_average(tmp_path / "a.pt") == (expected is model)
+        assert_equal_weights(read_weights(tmp_path / "a.pt"), expected)
+        assert_equal_weights(read_weights(tmp_path / "a.pt", use_ema=True), averaged)
 
 
 class Hostile:

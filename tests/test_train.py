@@ -360,11 +360,17 @@ def read_all(controller: int) -> str:
     return b"".join(parts).decode()
 
 
-def test_a_run_whose_average_is_worse_says_what_the_weights_themselves_have(tmp_path) -> None:
+def test_a_run_whose_average_is_worse_says_what_its_files_hold(tmp_path) -> None:
     state = SimpleNamespace(
-        ema=True, best_top1=60.0, history=[{"val_top1": 70.0, "ema_top1": 50.0}, {"val_top1": 72.0, "ema_top1": 60.0}]
+        ema=True, best_top1=72.0, history=[{"val_top1": 72.0, "ema_top1": 50.0}, {"val_top1": 70.0, "ema_top1": 60.0}]
     )
     run = SimpleNamespace(state=state, folder=tmp_path)
-    assert train.outcome(run).startswith(f"best top-1 60.00 % in {tmp_path / 'best.pt'} (72.00 % without averaging")
-    state.history[1]["val_top1"] = 59.0
-    assert "without averaging" not in train.outcome(run)
+    assert train.outcome(run) == (
+        f"best top-1 72.00 % in {tmp_path / 'best.pt'} (their average has 50.00 %), the last epoch's averaged weights "
+        f"(60.00 %, without averaging 70.00 %) in {tmp_path / 'model.safetensors'}"
+    )
+    state.history[1], state.best_top1 = {"val_top1": 70.0, "ema_top1": 74.0}, 74.0
+    assert train.outcome(run) == (
+        f"best top-1 74.00 % in {tmp_path / 'best.pt'}, the last epoch's averaged weights in "
+        f"{tmp_path / 'model.safetensors'}"
+    )

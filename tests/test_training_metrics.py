@@ -5,7 +5,7 @@ import pytest
 from linear_training import ALONE, UPDATES_PER_EPOCH, linear_config, linear_training
 
 from training.loop import UpdateSummary
-from training.metrics import MetricsLogger, counted_weights
+from training.metrics import MetricsLogger, better_weights, counted_weights
 
 ROW = {"train_loss": 1.0, "val_top1": 50.0, "train_images_per_second": 10.0, "train_waiting": 0.25}
 
@@ -55,3 +55,10 @@ def test_lines_after_the_checkpoint_are_dropped_and_lost_ones_are_told(tmp_path,
     logger(tmp_path, state, log_interval=1)
     assert [line["update"] for line in lines(tmp_path)] == [1, 2, 6, 7]
     assert "was damaged, lines are missing between updates 2 and 6\n" in capsys.readouterr().out
+
+
+def test_the_better_weights_of_an_epoch_are_those_of_the_higher_accuracy() -> None:
+    assert better_weights({"val_top1": 2.0, "ema_top1": 1.0}) == "val"
+    assert better_weights({"val_top1": 1.0, "ema_top1": 2.0}) == "ema"
+    assert better_weights({"val_top1": 1.0, "ema_top1": 1.0}) == "ema"
+    assert better_weights({"val_top1": 1.0}) == "val"

@@ -1,5 +1,6 @@
 """Whole runs of validate.py."""
 
+import csv
 import io
 import json
 import math
@@ -37,7 +38,7 @@ def test_a_checkpoint_of_a_run_gives_the_figures_of_its_training(run, image_fold
     recorded = dict(zip(row[0].split(","), row[-1].split(","), strict=True))
     capsys.readouterr()
     for file, arguments, prefix in (
-        ("last.pt", [], "ema"),
+        ("last.pt", ["--ema"], "ema"),
         ("last.pt", ["--no-ema"], "val"),
         ("model.safetensors", [], "ema"),
     ):
@@ -47,6 +48,29 @@ def test_a_checkpoint_of_a_run_gives_the_figures_of_its_training(run, image_fold
             assert figures["top1"] == pytest.approx(float(recorded[f"{prefix}_top1"]))
             assert (figures["num_images"], figures["image_size"]) == (15, 32)
             assert figures["model"] == "convnext_atto_dcls_gaussian"
+
+
+def test_the_better_of_weights_and_average_is_the_best_and_evaluated(
+    tiny_config, tmp_path, image_folder, capsys, monkeypatch
+) -> None:
+    measured = {"val": iter([60.0, 20.0]), "ema": iter([40.0, 50.0])}  # best: the weights of the first epoch
+    scores_of = train.validation_scores
+    monkeypatch.setattr(
+        train, "validation_scores",
+        lambda run: scores_of(run) | {f"{kind}_top1": next(values) for kind, values in measured.items()},
+    )  # fmt: skip
+    train.main(["--config", str(tiny_config(schedule="{epochs: 2, warmup_epochs: 0}"))])
+    run = tmp_path / "output" / "tiny"
+    assert "best top-1 60.00 %" in capsys.readouterr().out
+    for file, epoch, prefix in (("best.pt", 0, "val"), ("last.pt", 1, "ema")):
+        with (run / "metrics.csv").open() as table:
+            recorded = list(csv.DictReader(table))[epoch]
+        validate.main(
+            ["--checkpoint", str(run / file), "--data-dir", str(image_folder), "--workers", "0", "--device", "cpu"]
+        )
+        printed = capsys.readouterr()
+        assert last_json(printed.out)["loss"] == pytest.approx(float(recorded[f"{prefix}_loss"]), rel=1e-5)
+        assert ("weights without averaging, which were the better ones" in printed.err) == (prefix == "val")
 
 
 def test_any_timm_model_with_a_plain_state_dict(image_folder, tmp_path, capsys) -> None:

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,13 @@ from training.state import TrainState
 
 
 def counted_weights(metrics: Container[str]) -> str:
-    """Return the prefix of the metrics that count: "ema", the averaged weights, where a run has them, else "val"."""
+    """Return the prefix of what tables report: "ema", the averaged weights, where a run has them, else "val"."""
     return "ema" if "ema_top1" in metrics else "val"
+
+
+def better_weights(row: Mapping[str, float]) -> str:
+    """Return the prefix of the higher top-1 of an epoch: "val", the weights, or "ema", their average."""
+    return "ema" if row.get("ema_top1", -1.0) >= row["val_top1"] else "val"
 
 
 class MetricsLogger:

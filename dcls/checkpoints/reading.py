@@ -25,6 +25,8 @@ from dcls.errors import UserError
 
 FORMAT = 1
 """Under the key "format" of this project's own .pt files."""
+BETTER_WEIGHTS = "better_weights"
+"""Under this key such a file names the key of the weights that had the higher accuracy, where it has two."""
 # What files hold besides tensors and plain values: the options of the authors' training, and single numbers of NumPy.
 # Nothing else is allowed.
 _ALLOWED: list[Any] = [argparse.Namespace, (pathlib.PosixPath, "pathlib.PosixPath"), *SAFE_GLOBALS]
@@ -41,11 +43,11 @@ _MAX_HEADER = 16 * 2**20
 """Bytes of a .safetensors file before its numbers; real ones have less than a thousandth of it a tensor."""
 
 
-def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]:
+def read_weights(path: str | Path, *, use_ema: bool | None = None) -> dict[str, Tensor]:
     """Read the weights in a released file, a checkpoint of this project or timm's, or a plain state dict.
 
     Args:
-        use_ema: Take the averaged weights where the file has them.
+        use_ema: Take the averaged weights where the file has them; by default, unless it says that they are the worse.
 
     Returns:
         Tensors under the names that they have in the file.
@@ -54,6 +56,8 @@ def read_weights(path: str | Path, *, use_ema: bool = True) -> dict[str, Tensor]
         UserError: see ``open_safely``, or the file holds no weights.
     """
     content = state = open_safely(path)
+    if use_ema is None:
+        use_ema = not _has_worse_average(content)
     keys = (_AVERAGED if use_ema else ()) + _PLAIN
     if isinstance(content, dict):
         state = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
@@ -93,6 +97,19 @@ def read_description(path: str | Path) -> ModelDescription | None:
         return ModelDescription.from_dict(description)
     except UserError as error:
         raise UserError(f"{path} describes its model in a way that is not accepted: {error}") from None
+
+
+def has_worse_average(path: str | Path) -> bool:
+    """Whether a checkpoint of this project says that its weights are better without averaging.
+
+    Raises:
+        UserError: see ``open_safely``.
+    """
+    return Path(path).suffix != ".safetensors" and _has_worse_average(open_safely(path, mmap=True))
+
+
+def _has_worse_average(content: Any) -> bool:
+    return isinstance(content, dict) and content.get(BETTER_WEIGHTS) == _PLAIN[0]
 
 
 def open_safely(path: str | Path, *, mmap: bool = False) -> Any:

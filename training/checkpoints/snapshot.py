@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dcls.checkpoints.loading import load_exactly
+from dcls.checkpoints.reading import BETTER_WEIGHTS
 from dcls.errors import UserError
+from training.metrics import better_weights
 from training.processes.distributed import DistributedContext
 from training.state import EpochProgress, TrainState
 
@@ -61,6 +63,8 @@ def take(state: TrainState, parts: list[dict[str, Any]] | None = None) -> dict[s
     }
     if state.ema is not None:
         content["state_dict_ema"] = state.ema.module.state_dict()
+        if progress is None and state.history:
+            content[BETTER_WEIGHTS] = {"val": "state_dict", "ema": "state_dict_ema"}[better_weights(state.history[-1])]
     return content
 
 
