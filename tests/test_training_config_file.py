@@ -37,7 +37,7 @@ def test_numbers_are_numbers(write_config, text, number) -> None:
     [
         ("optimizer:\n  weight_decai: 0.1", [], r"run.yaml:4: unknown key optimizer.weight_decai; did you mean optimizer.weight_decay\?"),
         ("lr: 0.1", [], r"run.yaml:3: unknown key lr; did you mean optimizer.lr\?"),
-        ("optimizer: {lr: 0.1}", [], r"run.yaml:3: unknown key optimizer; did you mean optimizer\?"),
+        ("optimzer: {lr: 0.1}", [], r"run.yaml:3: unknown key optimzer; did you mean optimizer\?"),
         ("training: {lr: 0.1}", [], r"unknown key training.lr; did you mean optimizer.lr\?"),
         ("", ["training.sead=1"], r"command line: unknown key training.sead; did you mean training.seed\?"),
         ("optimizer: {lr: fast}", [], r"run.yaml:3: optimizer.lr: Input should be a valid number, got 'fast'"),
