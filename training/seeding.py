@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 
 def derive_seed(*values: int) -> int:
@@ -23,8 +24,12 @@ def seed_generators(*values: int) -> None:
 
 @contextmanager
 def random_numbers_of(*values: int) -> Iterator[None]:
-    """Within the block, the global generators of the CPU start from these values; afterwards they are as before."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    """Within the block, the global generators of the CPU start from these values; afterwards they are as before.
+
+    In a loader process they stay as they are after the block: nothing else draws from them there, and to keep them
+    takes several times as long as to seed them.
+    """
+    states = None if get_worker_info() else (random.getstate(), np.random.get_state(), torch.get_rng_state())
     seed = derive_seed(*values)
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -32,6 +37,7 @@ def random_numbers_of(*values: int) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        if states is not None:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])

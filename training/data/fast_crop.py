@@ -36,11 +36,19 @@ class FastCrop:
 
     def __call__(self, image: EncodedJpeg) -> Tensor:
         """Return the crop, (H, W, 3) uint8."""
-        rectangle = self.crop.get_params(torch.empty(1).expand(1, *image.size), self.crop.scale, self.crop.ratio)
+        return self.resize(self.decode(image))
+
+    def decode(self, image: EncodedJpeg) -> Tensor:
+        """Draw the rectangle of an image, and decode it: (h, w, 3) uint8."""
+        size = torch.empty(1).expand(1, *image.size)  # timm asks an image for it
+        return image.rectangle(*self.crop.get_params(size, self.crop.scale, self.crop.ratio))
+
+    def resize(self, rectangle: Tensor) -> Tensor:
+        """(h, w, 3) -> (H, W, 3) uint8, flipped or not."""
         several = len(self.interpolations) > 1
-        interpolation = random.choice(self.interpolations) if several else self.interpolations[0]
-        pixels = image.rectangle(*rectangle).permute(2, 0, 1)[None]  # (1, 3, h, w) in channels last
-        pixels = F.interpolate(pixels, self.crop.size, mode=interpolation.value, antialias=True)
+        mode = (random.choice(self.interpolations) if several else self.interpolations[0]).value
+        pixels = rectangle[None].permute(0, 3, 1, 2)  # in this order, or PyTorch sees no channels last
+        pixels = F.interpolate(pixels, self.crop.size, mode=mode, antialias=True)
         for axis, probability in self.flips:
             if torch.rand(1) < probability:
                 pixels = pixels.flip(axis)

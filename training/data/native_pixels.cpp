@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <memory>
 
 namespace {
 
@@ -15,23 +15,24 @@ typedef float Stored __attribute__((vector_size(16)));
 
 inline void store(u8* pixel, const Color& color) {
     typedef std::int32_t Integers __attribute__((vector_size(16)));
-    const Color black = {}, white = black + 255.0;
-    const Color bounded = color < black ? black : color > white ? white : color;
-    const Integers values = __builtin_convertvector(bounded, Integers);
-    for (int c = 0; c < 3; ++c) pixel[c] = u8(values[c]);
+    const Integers black = {}, white = black + 255, values = __builtin_convertvector(color, Integers);
+    const Integers raised = values < black ? black : values, bounded = raised > white ? white : raised;
+    for (int c = 0; c < 3; ++c) pixel[c] = u8(bounded[c]);
 }
 
 // An image whose outermost pixels go on for two more.
 class Extended {
   public:
     Extended(const u8* pixels, long height, long width)
-        : height(height), width(width), stride(width + 4), colors((height + 4) * stride) {
+        : height(height), width(width), stride(width + 4), colors(new Stored[(height + 4) * stride]) {
         for (long y = 0; y < height + 4; ++y) {
-            const u8* row = pixels + 3 * width * clamped(y - 2, height);
-            for (long x = 0; x < stride; ++x) {
-                const u8* pixel = row + 3 * clamped(x - 2, width);
-                colors[y * stride + x] = Stored{float(pixel[0]), float(pixel[1]), float(pixel[2]), 0.0f};
+            const u8* pixel = pixels + 3 * width * (y < 2 ? 0 : y - 2 >= height ? height - 1 : y - 2);
+            Stored* row = &colors[y * stride + 2];
+            for (long x = 0; x < width; ++x, pixel += 3) {
+                row[x] = Stored{float(pixel[0]), float(pixel[1]), float(pixel[2]), 0.0f};
             }
+            row[-2] = row[-1] = row[0];
+            row[width] = row[width + 1] = row[width - 1];
         }
     }
 
@@ -40,9 +41,7 @@ class Extended {
     const long height, width, stride;
 
   private:
-    static long clamped(long index, long size) { return index < 0 ? 0 : index >= size ? size - 1 : index; }
-
-    std::vector<Stored> colors;
+    const std::unique_ptr<Stored[]> colors;
 };
 
 inline Color color(const Stored& stored) { return __builtin_convertvector(stored, Color); }
