@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd, is_integer
 from dcls.fitting import fit, why_no_fit
 from dcls.interpolation import get_interpolation
 from dcls.joint_construction import JointConstruction, register_joint_construction
+from dcls.optim import NoWeightDecay
 from dcls.padding import padding_amounts
 from dcls.positions import share_positions
 from dcls.self_folding import guard_self_folding
@@ -42,7 +43,7 @@ class Conversion:
 
     def __str__(self) -> str:
         lines = [f"{_count(self.replaced, 'convolution')} replaced, {_count(self.shared, 'set')} of shared positions"]
-        lines += [f"not replaced: {name}: {reason}" for name, reason in self.skipped.items()]
+        lines += [f"not replaced: {line}" for line in _by_reason(self.skipped)]
         return "\n".join(lines + self._describe_errors())
 
     def _describe_errors(self) -> list[str]:
@@ -51,6 +52,19 @@ class Conversion:
         width = max(map(len, self.errors))
         rows = [f"  {name:{width}}  {_percent(error)}" for name, error in self.errors.items()]
         return ["how far the kernels are from those before, by layer:", *rows]
+
+
+def _by_reason(skipped: dict[str, str]) -> list[str]:
+    """Return a line for each reason, with the first names and how many more there are."""
+    names: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{_first(group)}: {reason}" for reason, group in names.items()]
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _percent(error: float) -> str:
@@ -75,7 +89,8 @@ def convert(
     """Replace convolutions of a model by DCLS layers, in place.
 
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
-    with the kernel, so that the shapes of all outputs stay, too. Biases are kept; weights and positions are new, or
+    with the kernel, so that the shapes of all outputs stay, too. The model gets a method ``no_weight_decay()``, for
+    timm's optimizers. Biases are kept; weights and positions are new, or
     with ``weights="fit"`` such that the network computes what it did, as nearly as that many elements can.
 
     Examples:
@@ -132,6 +147,7 @@ def convert(
         _put_everywhere(model, wanted[name], layer)
     _share(model, sets, result)
     guard_self_folding(model, {wanted[name]: layer for name, layer in result.replaced.items()})
+    model.__dict__["no_weight_decay"] = NoWeightDecay(model)
     return result
 
 
@@ -189,6 +205,10 @@ def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_coun
 def _check_arguments(model: Any, dilated_kernel_size: Any, kernel_count: Any, share: Any, weights: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be an nn.Module, got {model!r:.80}")
+    if isinstance(model, tuple(_LAYERS)):
+        raise ValueError(
+            f"model is a {type(model).__name__}, and what is replaced must be inside of it: use nn.Sequential(model)"
+        )
     sizes = (dilated_kernel_size,) if is_integer(dilated_kernel_size) else dilated_kernel_size
     if not isinstance(sizes, tuple | list) or not sizes or not all(is_integer(size) and size >= 1 for size in sizes):
         raise ValueError(f"dilated_kernel_size must be an integer >= 1 or one per axis, got {dilated_kernel_size!r}")
@@ -211,12 +231,19 @@ def _matcher(match: Match) -> Callable[[str, Any], bool]:
 
 
 def _wanted(model: nn.Module, match: Match) -> dict[str, Any]:
-    is_wanted, kinds = _matcher(match), tuple(_LAYERS)
+    is_wanted = _matcher(match)
     return {
         name: module
         for name, module in model.named_modules()
-        if name and isinstance(module, kinds) and is_wanted(name, module)
+        if name and _is_convolution(module) and is_wanted(name, module)
     }
+
+
+def _is_convolution(module: Any) -> bool:
+    """Return whether a layer is, or looks like, a convolution that is not DCLS already."""
+    looks_so = all(hasattr(module, name) for name in ("in_channels", "out_channels", "kernel_size", "groups"))
+    has_kernel = isinstance(getattr(module, "weight", None), Tensor)
+    return isinstance(module, tuple(_LAYERS)) or (looks_so and has_kernel and not isinstance(module, DclsNd))
 
 
 def _is_depthwise(conv: Any) -> bool:
@@ -235,7 +262,7 @@ def _why_not(conv: Any, size: int | tuple[int, ...]) -> str | None:
     """Return why a convolution cannot be replaced, or None."""
     plain = next((plain for plain in _LAYERS if isinstance(conv, plain)), None)
     if plain is None:
-        return "it is no nn.Conv1d, nn.Conv2d or nn.Conv3d"
+        return f"a {type(conv).__name__} is no nn.Conv1d, nn.Conv2d or nn.Conv3d"
     if isinstance(conv.weight, nn.parameter.UninitializedParameter):
         return "it has no shape before its first batch"
     if type(conv).forward is not plain.forward or type(conv)._conv_forward is not plain._conv_forward:
@@ -340,7 +367,7 @@ def _common_parent(model: nn.Module, names: list[str]) -> str:
 
 def _nothing_replaced(model: nn.Module, match: Match, result: Conversion) -> str:
     if result.skipped:
-        return "\n".join(["no convolution can be replaced:", *(f"{k}: {v}" for k, v in result.skipped.items())])
+        return "\n".join(["no convolution can be replaced:", *_by_reason(result.skipped)])
     convs: list[Any] = [module for module in model.modules() if isinstance(module, tuple(_LAYERS))]
     kinds = {f"{'depthwise ' if _is_depthwise(c) else ''}{'x'.join(map(str, c.kernel_size))}" for c in convs}
     return f"no convolution matches {match!r}; {type(model).__name__} has {', '.join(sorted(kinds)) or 'none'}"

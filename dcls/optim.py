@@ -66,6 +66,18 @@ def param_groups(
     return result
 
 
+class NoWeightDecay:
+    """A model's ``no_weight_decay()``, which timm's optimizers call: what its class names, positions and spreads."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self) -> set[str]:
+        """Return names of parameters."""
+        of_class: Any = getattr(type(self.model), "no_weight_decay", None)
+        return position_names(self.model) | (set(of_class(self.model)) if of_class else set())
+
+
 def clamp_positions(model: nn.Module) -> None:
     """Move every position that left its kernel back to the border, in place."""
     for owner in position_owners(model).values():

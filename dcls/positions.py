@@ -153,7 +153,16 @@ class SharedPositions(PositionOwner):
         self._loaded_by: list[str] | None = None
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
-        """Return positions and sigma, (ndim, O, I, N) each."""
+        """Return positions and sigma, (ndim, O, I, N) each.
+
+        Raises:
+            ValueError: the set is sharded together with the block of its first layer, and another layer needs it.
+        """
+        if any(placement.is_shard() for placement in getattr(self.positions, "placements", ())):
+            raise ValueError(
+                "shared positions are sharded with a block that is not running: before fully_shard(block), shard each "
+                "set by itself, with fully_shard(module) for the modules that are a dcls.SharedPositions"
+            )
         if not (self._forward_hooks or self._forward_pre_hooks):
             return self.positions, self.sigma
         # A tool that gathers parameters for the call, such as FSDP, frees them after it.

@@ -37,11 +37,6 @@ class DclsVariant:
         )
         assert not conversion.skipped, str(conversion)
 
-    def no_weight_decay(self) -> set[str]:
-        """Return positions and spreads, and what the timm model names, for timm's own training scripts."""
-        inherited: Any = getattr(super(), "no_weight_decay", set)
-        return set(inherited()) | dcls.position_names(self)  # type: ignore[arg-type]
-
 
 def _draw_weights(layer: dcls.DclsNd) -> None:
     """Start as in the papers' models."""

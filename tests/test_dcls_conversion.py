@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from timm.layers import CondConv2d
 from torch import nn
 
 import dcls
@@ -183,3 +184,23 @@ def test_a_wrong_argument_is_named_and_nothing_converted(wrong) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         dcls.convert(**arguments)
     assert type(model[0]) is nn.Conv2d
+
+
+def test_a_convolution_on_its_own_is_told_where_to_go() -> None:
+    with pytest.raises(ValueError, match=r"model is a Conv1d, .* use nn.Sequential\(model\)"):
+        dcls.convert(nn.Conv1d(3, 3, 3), dilated_kernel_size=9, kernel_count=3, match="*")
+
+
+def test_what_looks_like_a_convolution_is_reported() -> None:
+    net = nn.Sequential(CondConv2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1))
+    conversion = dcls.convert(net, dilated_kernel_size=5, kernel_count=3, match="*")
+    assert list(conversion.replaced) == ["2"]
+    assert "not replaced: 0: a CondConv2d is no nn.Conv1d, nn.Conv2d or nn.Conv3d" in str(conversion)
+    assert "not replaced: 1: a ConvTranspose2d is no" in str(conversion)
+
+
+def test_many_layers_with_one_reason_are_one_line() -> None:
+    net = nn.Sequential(*(nn.Conv2d(4, 4, 8, stride=2) for _ in range(30)))
+    with pytest.raises(ValueError, match="0, 1, 2 and 27 more: no padding keeps") as caught:
+        dcls.convert(net, dilated_kernel_size=9, kernel_count=3, match="*")
+    assert len(str(caught.value)) < 400

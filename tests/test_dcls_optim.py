@@ -1,5 +1,10 @@
+import copy
+import functools
+import pickle
+
 import pytest
 import timm
+import timm.optim
 import torch
 from shared_pair import SharedPair
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
@@ -100,3 +105,41 @@ def test_parametrized_positions_keep_their_learning_rate() -> None:
         (options,) = options_of(groups, parameter)
         assert (options["lr"] == 0.5 and options["weight_decay"] == 0) == (".shared." in name)
     assert dcls.repulsive_loss(model).requires_grad
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "mobilenetv3_small_050"])
+def test_timms_optimizers_leave_positions_of_converted_networks_alone(name) -> None:
+    model = timm.create_model(name)
+    dcls.convert(model, dilated_kernel_size=9, kernel_count=3, match=5)
+    names = dcls.position_names(model)
+    for net in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        parameters = dict(net.named_parameters())
+        assert names and names <= net.no_weight_decay()
+        for layer_decay in (None, 0.8):
+            optimizer = timm.optim.create_optimizer_v2(net, "adamw", 1e-3, 0.05, layer_decay=layer_decay)
+            decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+            assert decayed and not any(id(parameters[name]) in decayed for name in names)
+
+
+def test_what_a_network_itself_exempts_from_weight_decay_stays_so() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.scale = nn.Conv2d(4, 4, 7, padding=3, groups=4), nn.Parameter(torch.ones(4, 1))
+
+        def no_weight_decay(self):
+            return {"scale"}
+
+    net = Net()
+    dcls.convert(net, dilated_kernel_size=9, kernel_count=3)
+    assert net.no_weight_decay() == {"scale"} | dcls.position_names(net)
+
+
+def test_timm_takes_our_groups_by_its_own_argument() -> None:
+    model = nn.Sequential(dcls.Dcls2d(4, 4, 3, 9, groups=4))
+    groups = functools.partial(dcls.param_groups, weight_decay=0.05)
+    optimizer = timm.optim.create_optimizer_v2(model, "adamw", lr=1e-3, param_group_fn=groups)
+    scales = [
+        (group.get("lr_scale", 1.0), group["weight_decay"], len(group["params"])) for group in optimizer.param_groups
+    ]
+    assert scales == [(1.0, 0.05, 1), (5.0, 0.0, 2), (1.0, 0.0, 1)]
