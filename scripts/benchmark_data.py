@@ -52,7 +52,8 @@ def timm_transform(augmentation: AugmentationConfig, preprocessing: Preprocessin
     """Return timm's transform in three parts."""
     return create_transform(
         preprocessing.input_size, is_training=True, scale=(augmentation.crop_scale[0], augmentation.crop_scale[1]),
-        ratio=(augmentation.crop_ratio[0], augmentation.crop_ratio[1]), hflip=augmentation.horizontal_flip, vflip=augmentation.vertical_flip,
+        ratio=(augmentation.crop_ratio[0], augmentation.crop_ratio[1]),
+        hflip=augmentation.horizontal_flip, vflip=augmentation.vertical_flip,
         color_jitter=augmentation.color_jitter, auto_augment=augmentation.auto_augment,
         interpolation=augmentation.crop_interpolation, mean=preprocessing.mean, std=preprocessing.std,
         re_prob=augmentation.random_erasing, re_mode=augmentation.random_erasing_mode,
