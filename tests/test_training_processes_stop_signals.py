@@ -36,3 +36,11 @@ def test_a_second_signal_ends_the_process() -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.returncode) == ("waiting\n", -signal.SIGTERM)
     assert stop_signals._SAME_SIGNAL_SECONDS == 1.0
+
+
+def test_what_turns_errors_into_messages_does_not_take_a_signal_for_one() -> None:
+    with pytest.raises(StopRequest), StopSignals().watched():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception as error:
+            raise AssertionError("told as an error") from error

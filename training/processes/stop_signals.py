@@ -11,8 +11,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _SAME_SIGNAL_SECONDS = 1.0
 
 
-class StopRequest(Exception):  # noqa: N818  nothing went wrong
+class StopRequest(BaseException):
     """The run was asked to stop, and all that it has done is saved.
+
+    It may come anywhere before training, and must not be taken for an error of what runs there.
 
     Args:
         signal_number: What asked for it.
