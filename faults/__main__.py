@@ -20,6 +20,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "kills": (kills.random_kills, 3, 60),
     "kills_with_workers": (partial(kills.random_kills, workers=1), 0, 40),
     "kills_under_torchrun": (kills.kills_of_real_processes, 0, 20),
+    "lost_ranks": (kills.lost_ranks, 0, 10),
     "writing": (kills.kills_while_writing, 4, 1000),
     "signals": (kills.signals, 4, 40),
     "bits": (damage.flipped_bits, 4, 200),

@@ -78,25 +78,13 @@ def kills_of_real_processes(folder: Path, kills: int) -> Tally:
     """Kill runs of two processes with workers under torchrun: the launcher, or one of the processes."""
     tally = Tally("SIGKILL at random moments, 2 processes under torchrun, 1 worker each")
     config = write_config(folder, workers=1)
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-        *("train.py", "--config", str(config)),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
-    def start(name: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*command, f"checkpoint.name={name}"], cwd=REPOSITORY, env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-
-    assert start("straight2").wait() == 0
+    assert start_two(config, "straight2").wait() == 0
     generator, run = random.Random(1), 0
     while tally.tried < kills:
         run += 1
         name, run_kills = f"killed2-{run}", 0
         for _ in range(_ENOUGH):
-            process = start(name)
+            process = start_two(config, name)
             try:
                 process.wait(generator.uniform(4, 14))
                 break
@@ -113,6 +101,64 @@ def kills_of_real_processes(folder: Path, kills: int) -> Tally:
         for _ in range(max(run_kills, 1)):
             tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
     return tally
+
+
+def start_two(config: Path, name: str, *options: str, errors: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a run in two processes under torchrun; what it says on stderr goes to ``errors``."""
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+        *("train.py", "--config", str(config), f"checkpoint.name={name}", *options),
+    ]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+    )  # fmt: skip
+
+
+def lost_ranks(folder: Path, trials: int) -> Tally:
+    """Stop one of two processes, as a node does that hangs: the other names it and ends the run; then continue it."""
+    tally = Tally("one of 2 processes hangs, then continued")
+    options = ["schedule.epochs=40", f"training.timeout_minutes={_PATIENCE / 60}"]
+    config = write_config(folder)
+    assert start_two(config, "straight-lost", *options).wait() == 0
+    generator = random.Random(6)
+    times: list[float] = []
+    while tally.tried < trials:
+        run = folder / "runs" / f"lost{tally.tried}"
+        process = start_two(config, run.name, *options, errors=subprocess.PIPE)
+        begun = wait_for(lambda run=run: '"update": 4,' in _read(run / "metrics.jsonl"), 300)  # type: ignore[misc]
+        rank = generator.randrange(2)
+        os.kill(_rank(process.pid, rank), signal.SIGSTOP)
+        stopped = time.monotonic()
+        said = process.communicate()[1].decode()
+        times.append(time.monotonic() - stopped)
+        problem = None if begun else "it does not begin"
+        if process.returncode == 0 or f"process {rank} of 2 has not answered since" not in said:
+            problem = f"process {rank} hangs: exit status {process.returncode}: {said[-300:]}"
+        if problem is None:
+            status = start_two(config, run.name, *options).wait()
+            problem = difference(run, folder / "runs" / "straight-lost") if status == 0 else f"exit status {status}"
+        tally.count(problem)
+    tally.notes.append(
+        f"until all was ended, with {_PATIENCE:g} s of patience (training.timeout_minutes) and 30 s of torchrun's: "
+        f"{statistics.median(times):.0f} s in the median, at most {max(times):.0f} s"
+    )
+    return tally
+
+
+_PATIENCE = 15.0
+
+
+def _rank(launcher: int, rank: int) -> int:
+    """Find the process of a rank under a torchrun."""
+    for child in _children(launcher):
+        if f"\0RANK={rank}\0".encode() in Path(f"/proc/{child}/environ").read_bytes():
+            return child
+    raise ProcessLookupError(f"no process of rank {rank}")
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _children(process: int) -> list[int]:
@@ -170,7 +216,8 @@ def signals(folder: Path, trials: int) -> Tally:
     """Stop runs by signals at random moments, and continue them."""
     tally = Tally("SIGTERM, SIGINT, SIGHUP, SIGUSR1, then continued")
     straight, config = straight_run(folder), write_config(folder)
-    generator, slowest = random.Random(2), 0.0
+    generator = random.Random(2)
+    times: list[float] = []
     for trial in range(trials):
         number = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)[trial % 4]
         arguments = ["--config", str(config), f"checkpoint.name=signal{trial}"]
@@ -183,12 +230,12 @@ def signals(folder: Path, trials: int) -> Tally:
         with os.fdopen(reading) as pipe:
             printed = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        slowest = max(slowest, time.monotonic() - sent)
+        times.append(time.monotonic() - sent)
         if status not in (0, 128 + number, -number):
             tally.count(f"{number.name}: exit status {status}: {printed[-300:]}")
             continue
         again, said = train_forked(arguments)
         problem = difference(folder / "runs" / f"signal{trial}", straight) if again == 0 else said[-300:]
         tally.count(problem and f"{number.name}: {problem}")
-    tally.notes.append(f"slowest to leave: {slowest:.1f} s")
+    tally.notes.append(f"time to leave: {statistics.median(times):.1f} s in the median, at most {max(times):.1f} s")
     return tally
