@@ -1,5 +1,6 @@
 import pytest
 import torch
+from PIL import Image
 
 from dcls.checkpoints.description import Preprocessing
 from dcls.errors import UserError
@@ -31,6 +32,26 @@ def test_image_folder_with_the_whole_augmentation(image_folder) -> None:
     assert soft.shape == (6, 3)
     torch.testing.assert_close(soft.sum(1), torch.ones(6))
     assert sum(len(t) for _, t in evaluation_loader(val, data, PREPROCESSING, ALONE)) == 15
+
+
+def test_jpeg_files_give_the_same_batch_for_any_number_of_processes_and_loader_processes(image_folder) -> None:
+    for file in (image_folder / "train").rglob("*.png"):
+        Image.open(file).save(file.with_suffix(".jpg"))
+        file.unlink()
+
+    def global_batch(world_size: int, num_workers: int) -> torch.Tensor:
+        data = DataConfig(dir=str(image_folder), num_workers=num_workers)
+        batches, parts = BatchPlan(12, 12 // world_size, 1), []
+        for rank in range(world_size):
+            process = DistributedContext(rank, world_size, torch.device("cpu"))
+            augmentation = AugmentationConfig(random_erasing=1)
+            loader = training_loader(opened(data), data, augmentation, PREPROCESSING, batches, process, seed=0)
+            parts.append(next(iter(loader))[0])
+        return torch.cat(parts)
+
+    expected = global_batch(1, 0)
+    for world_size, num_workers in ((1, 1), (1, 2), (1, 4), (2, 0), (2, 2)):
+        assert torch.equal(global_batch(world_size, num_workers), expected)
 
 
 def test_more_images_per_batch_than_images(image_folder) -> None:
