@@ -139,15 +139,7 @@ def fit(run: TrainingRun) -> None:
         if distributed.is_main:  # its records stay as they are
             print(f"finished already, after {state.epoch} epochs: {outcome(run)}")
         return
-    if distributed.is_main:
-        size = describe_size(state.model, run.preprocessing.input_size)
-        write_run_facts(run.folder, run.config, distributed, size)
-    updates_per_epoch = len(run.train_loader) // run.objective.accumulation
-    metrics = MetricsLogger(run.folder, run.config, distributed, updates_per_epoch, state)
-    for problem in run.damaged:
-        metrics.say(f"warning: {problem}")
-    if state.updates > 0:
-        metrics.continued(state, run.changes)
+    metrics = begin_records(run)
     ballot = Ballot(distributed)
     pauses = SavePauses(
         *run.config.checkpoint.interval,
@@ -171,6 +163,21 @@ def fit(run: TrainingRun) -> None:
     finally:
         metrics.close()
     ballot.close()
+
+
+def begin_records(run: TrainingRun) -> MetricsLogger:
+    """Write what is run and on what, and say where it continues."""
+    state = run.state
+    if run.distributed.is_main:
+        size = describe_size(state.model, run.preprocessing.input_size)
+        write_run_facts(run.folder, run.config, run.distributed, size)
+    updates_per_epoch = len(run.train_loader) // run.objective.accumulation
+    metrics = MetricsLogger(run.folder, run.config, run.distributed, updates_per_epoch, state)
+    for problem in run.damaged:
+        metrics.say(f"warning: {problem}")
+    if state.updates > 0:
+        metrics.continued(state, run.changes)
+    return metrics
 
 
 def outcome(run: TrainingRun) -> str:

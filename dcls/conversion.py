@@ -90,8 +90,8 @@ def convert(
 
     Channels, groups, stride, dilation, bias, padding mode, dtype, device and training mode stay, and the padding grows
     with the kernel, so that the shapes of all outputs stay, too. The model gets a method ``no_weight_decay()``, for
-    timm's optimizers. Biases are kept; weights and positions are new, or
-    with ``weights="fit"`` such that the network computes what it did, as nearly as that many elements can.
+    timm's optimizers. Biases are kept; weights and positions are new, or with ``weights="fit"`` such that the network
+    computes what it did, as nearly as that many elements can.
 
     Examples:
         >>> net = timm.create_model("convnext_tiny")
@@ -126,29 +126,42 @@ def convert(
     get_interpolation(interpolation)
     result, wanted = Conversion(), _wanted(model, match)
     for name, conv in wanted.items():
-        reason = _why_not(conv, dilated_kernel_size)
-        if reason is not None:
-            result.skipped[name] = reason
-            continue
-        layer = result.replaced[name] = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
-        reason = why_no_fit(conv, layer) if weights == "fit" else None
-        if reason is not None:
-            del result.replaced[name]
-            result.skipped[name] = reason
-        elif callable(weights):
-            weights(layer)
+        made = _layer_or_reason(conv, dilated_kernel_size, kernel_count, interpolation, weights)
+        if isinstance(made, str):
+            result.skipped[name] = made
+        else:
+            result.replaced[name] = made
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
     sets = _sets(model, result.replaced, share)
     if weights == "fit":
         _fit(wanted, sets, result)
-    # Nothing can fail any more, so that a model is either converted or as it was.
-    for name, layer in result.replaced.items():
-        _put_everywhere(model, wanted[name], layer)
-    _share(model, sets, result)
-    guard_self_folding(model, {wanted[name]: layer for name, layer in result.replaced.items()})
-    model.__dict__["no_weight_decay"] = NoWeightDecay(model)
+    _install(model, wanted, sets, result)
     return result
+
+
+def _install(model: nn.Module, convs: dict[str, Any], sets: list[list[str]], result: Conversion) -> None:
+    """Put the layers into the model. Nothing here can fail, so that a model is either converted or as it was."""
+    for name, layer in result.replaced.items():
+        _put_everywhere(model, convs[name], layer)
+    _share(model, sets, result)
+    guard_self_folding(model, {convs[name]: layer for name, layer in result.replaced.items()})
+    model.__dict__["no_weight_decay"] = NoWeightDecay(model)
+
+
+def _layer_or_reason(
+    conv: Any, dilated_kernel_size: Any, kernel_count: int, interpolation: str, weights: Any
+) -> DclsNd | str:
+    """Make the layer for a convolution, or say why there can be none."""
+    reason = _why_not(conv, dilated_kernel_size)
+    if reason is not None:
+        return reason
+    layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+    if weights == "fit":
+        return why_no_fit(conv, layer) or layer
+    if weights is not None:
+        weights(layer)
+    return layer
 
 
 def _fit(convs: dict[str, Any], sets: list[list[str]], result: Conversion) -> None:

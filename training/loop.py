@@ -131,13 +131,19 @@ def train_epoch(
             start = time.perf_counter()
     if pending is not None:
         on_update(pending())
+    progress.waited += clock.take_seconds()
+    return _epoch_summary(progress, loader, distributed)
+
+
+def _epoch_summary(progress: EpochProgress, loader: DataLoader, distributed: DistributedContext) -> EpochSummary:
+    """Add up what all processes have counted."""
     waited = [0.0] * distributed.world_size
-    waited[distributed.rank] = progress.waited + clock.take_seconds()
+    waited[distributed.rank] = progress.waited
     counts = progress.loss.new_tensor([progress.images, progress.replaced, loader_rate(loader), *waited])
     totals = distributed.sum(torch.cat([progress.loss[None], counts]))
     replaced = count_replaced(loader, int(totals[2].item()))
     return EpochSummary(
-        loss=totals[0].item() / (num_updates * distributed.world_size),
+        loss=totals[0].item() / (progress.updates * distributed.world_size),
         images_per_second=totals[1].item() / progress.seconds,
         replaced=replaced,
         waiting=totals[4:].max().item() / progress.seconds,
