@@ -158,7 +158,8 @@ class SharedPositions(PositionOwner):
         Raises:
             ValueError: the set is sharded together with the block of its first layer, and another layer needs it.
         """
-        if any(placement.is_shard() for placement in getattr(self.positions, "placements", ())):
+        placements = getattr(self.positions, "placements", ())  # of a DTensor; a traced tensor has any attribute
+        if isinstance(placements, tuple) and any(placement.is_shard() for placement in placements):
             raise ValueError(
                 "shared positions are sharded with a block that is not running: before fully_shard(block), shard each "
                 "set by itself, with fully_shard(module) for the modules that are a dcls.SharedPositions"

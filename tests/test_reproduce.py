@@ -23,7 +23,7 @@ def tiny_overrides(image_folder: Path) -> list[str]:
 def test_list_shows_every_row_with_its_published_number() -> None:
     output = run_script("scripts/reproduce.py", "list").stdout
     lines = {row[0]: row[3:] for row in table_rows(output)}
-    assert len(lines) == len(all_rows()) == 17 + 16
+    assert len(lines) == len(all_rows()) == 17 + 16 + 5
     assert lines["imagenet/convnext_tiny_dcls_gaussian"] == [
         "28,586,536", "300", "82.6", "arXiv:2306.00817; size and count are those of the released file"
     ]  # fmt: skip

@@ -21,10 +21,10 @@ def trained():
 
 def test_a_restored_run_is_where_the_saved_one_was_but_for_its_own_learning_rate() -> None:
     saved = trained()
-    saved.complete_epoch({"epoch": 0})
+    saved.complete_epoch({"epoch": 0, "val_top1": 50.0})
     state, _, _ = linear_training(linear_config(optimizer=MOMENTUM | {"lr": 0.02}))
     restore(state, take(saved), FILE, ALONE)
-    assert (state.epoch, state.updates, state.history, state.progress) == (1, 2, [{"epoch": 0}], None)
+    assert (state.epoch, state.updates, state.history, state.progress) == (1, 2, [{"epoch": 0, "val_top1": 50.0}], None)
     assert torch.equal(state.model[1].weight, saved.model[1].weight)
     assert torch.equal(state.ema.module[1].weight, saved.ema.module[1].weight)
     moments = [[s["momentum_buffer"] for s in run.optimizer.state.values()] for run in (state, saved)]

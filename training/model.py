@@ -1,7 +1,8 @@
 """From the sections ``model`` and ``data`` to a model, and to how its images are prepared."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,20 +34,29 @@ def make_model(config: ModelConfig, num_classes: int, say: Callable[[str], objec
         drop_path_rate=config.drop_path_rate,
         **config.options,
     )
-    starts_converted = config.initial_checkpoint is not None and is_converted(config.initial_checkpoint)
-    if config.dcls is not None and starts_converted:
-        convert_model(model, config.dcls.model_dump(), is_trained=False)
+    starts_converted = False
     if config.initial_checkpoint:
-        try:
+        with _blaming_initial_checkpoint():
+            starts_converted = is_converted(config.initial_checkpoint)
+        if config.dcls is not None and starts_converted:
+            convert_model(model, config.dcls.model_dump(), is_trained=False)
+        with _blaming_initial_checkpoint():
             notes = load_initial_weights(model, config.initial_checkpoint)
-        except UserError as error:
-            raise error.replace(key="model.initial_checkpoint", on_every_rank=True) from None
         for note in notes:
             say(f"model.initial_checkpoint: {note}")
     if config.dcls is not None and not starts_converted:
         is_trained = config.pretrained or config.initial_checkpoint is not None
         say(f"model.dcls: {convert_model(model, config.dcls.model_dump(), is_trained=is_trained)}")
     return model
+
+
+@contextmanager
+def _blaming_initial_checkpoint() -> Iterator[None]:
+    """Name the key of what is wrong with the file."""
+    try:
+        yield
+    except UserError as error:
+        raise error.replace(key="model.initial_checkpoint", on_every_rank=True) from None
 
 
 def choose_preprocessing(
