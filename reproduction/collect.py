@@ -240,7 +240,8 @@ def read_result(run: RowRun) -> Result:
     """
     try:
         with (run.folder / METRICS).open(newline="", encoding="utf-8") as file:
-            history = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
+            # A cell is empty where a value was not measured, or the run had another column before it was continued.
+            history = [{key: float(value) for key, value in line.items() if value} for line in csv.DictReader(file)]
         environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         last = history[-1]
         weights = counted_weights(last)

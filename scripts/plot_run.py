@@ -23,6 +23,7 @@ from training.run_folder import BEST, METRICS
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
+import numpy as np
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
         raise UserError(f"no {metrics}", "name the folder of a run that has finished an epoch")
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = {key: [float(row[key]) for row in rows] for key in rows[0]}
+    columns = {key: [float(row[key] or "nan") for row in rows] for key in rows[0]}
     epochs = columns["epoch"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for key, label in (
@@ -63,7 +64,7 @@ def plot_curves(metrics: Path, out: Path) -> None:
     for key, label in (("val_top1", "weights"), ("ema_top1", "averaged weights")):
         if key in columns:
             right.plot(epochs, columns[key], label=label)
-    best = max(columns[f"{counted_weights(columns)}_top1"])
+    best = np.nanmax(columns[f"{counted_weights(columns)}_top1"])
     right.set(xlabel="epoch", ylabel="validation top-1 (%)", title=f"best {best:.1f} %")
     for axes in (left, right):
         axes.legend(frameon=False)

@@ -78,3 +78,13 @@ def test_unfinished_and_damaged_runs(tmp_path) -> None:
     (tmp_path / "small" / "fashion_convnext_dense-seed0" / "metrics.csv").write_text("epoch\n")
     with pytest.raises(UserError, match="fashion_convnext_dense-seed0 cannot be collected"):
         collect(tmp_path, find_rows(ROWS))
+
+
+def test_an_empty_cell_is_a_value_that_was_not_measured(tmp_path) -> None:
+    finished_run(tmp_path, ROWS[0], 0, 80.0)
+    metrics = tmp_path / "small" / "fashion_convnext_dense-seed0" / "metrics.csv"
+    head, *rows = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([f"{head},loader_images_per_second", f"{rows[0]},700.5", f"{rows[1]},", ""]))
+    (result,) = one_table(tmp_path, ROWS[0]).rows[0].results.values()
+    assert result.top1 == 80.0
+    assert [epoch.get("loader_images_per_second") for epoch in result.history] == [700.5, None]
