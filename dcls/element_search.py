@@ -37,13 +37,13 @@ class Elements(NamedTuple):
         """Apply a function to both."""
         return Elements(function(self.positions), None if self.sigma is None else function(self.sigma))
 
-    def beside(self, other: "Elements") -> "Elements":
+    def joined_with(self, other: "Elements") -> "Elements":
         """Append the elements of other kernels."""
         sigma = None if self.sigma is None or other.sigma is None else torch.cat([self.sigma, other.sigma], 1)
         return Elements(torch.cat([self.positions, other.positions], 1), sigma)
 
     def halves(self) -> tuple["Elements", "Elements"]:
-        """Undo ``beside`` where both had equally many."""
+        """Undo ``joined_with`` where both had equally many."""
         half = self.positions.shape[1] // 2
         return self.each(lambda part: part[:, :half]), self.each(lambda part: part[:, half:])
 
@@ -87,7 +87,7 @@ def search(target: Tensor, taps: Tensor, kernel_count: int, kind: Interpolation,
     coarse, fine = [
         _choose(target, _candidates(taps, kind, finely=finely), kernel_count, kind) for finely in (False, True)
     ]
-    found, objectives = _descend(coarse.beside(fine), torch.cat([target, target]), kind, steps)
+    found, objectives = _descend(coarse.joined_with(fine), torch.cat([target, target]), kind, steps)
     coarse, fine = found.halves()
     coarse_objective, fine_objective = objectives.chunk(2)
     return _where(fine_objective < coarse_objective, fine, coarse)

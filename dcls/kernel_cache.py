@@ -31,7 +31,7 @@ class KernelCache:
 
     They are compared value by value, as a change may leave no other trace: ``Tensor.data``, NumPy and fused optimizers
     write past the version counters. That takes a few microseconds a layer on a CPU. On any other device it would wait
-    for everything computed so far, so there every kernel is built anew. A copy or pickle starts empty.
+    for everything computed so far, so there every kernel is built each time. A copy or pickle starts empty.
     """
 
     def __init__(self) -> None:

@@ -97,35 +97,47 @@ def _truncate(content: bytes, generator: random.Random) -> bytes:
 
 def full_disks(folder: Path, trials: int) -> Tally:
     """Let no file grow beyond a random size, as on a full disk; then free the disk, continue and compare."""
-    tally, generator = Tally("disk full, then freed"), random.Random(4)
-    straight, config = straight_run(folder), write_config(folder)
-    for trial in range(trials):
-        arguments = ["--config", str(config), f"checkpoint.name=full{trial}"]
+    generator = random.Random(4)
+
+    def limit() -> tuple[str, Callable[[], object]]:
         size = generator.randrange(200, 400_000)
-        status, printed = train_forked(arguments, partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, -1)))
-        if status not in (0, 1) or "Traceback" in printed or (status == 1 and "error: cannot write" not in printed):
-            tally.count(f"limit of {size}: exit status {status}: {printed[-300:]}")
-            continue
-        status, printed = train_forked(arguments)
-        problem = difference(folder / "runs" / f"full{trial}", straight) if status == 0 else printed[-300:]
-        tally.count(problem and f"limit of {size}: {problem}")
-    return tally
+        return f"limit of {size}", partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, -1))
+
+    return _refusing_disks(folder, trials, Tally("disk full, then freed"), limit, "error: cannot write")
 
 
 def read_only_disks(folder: Path, trials: int) -> Tally:
     """Refuse all writing from some operation on, as a disk does that turns read-only; then continue and compare."""
-    tally, generator = Tally("disk turns read-only, then is writable"), random.Random(5)
+    generator = random.Random(5)
+
+    def refuse() -> tuple[str, Callable[[], object]]:
+        operation = generator.randrange(100)
+        return f"from operation {operation}", partial(at_file_operation, operation, _refuse)
+
+    tally = Tally("disk turns read-only, then is writable")
+    return _refusing_disks(folder, trials, tally, refuse, "Read-only file system")
+
+
+def _refusing_disks(
+    folder: Path, trials: int, tally: Tally, obstacle: Callable[[], tuple[str, Callable[[], object]]], message: str
+) -> Tally:
+    """Train with an obstacle, described and set up in the run's process, and continue without it.
+
+    Args:
+        message: What a run says that ends because of the obstacle.
+    """
     straight, config = straight_run(folder), write_config(folder)
     for trial in range(trials):
-        arguments = ["--config", str(config), f"checkpoint.name=refused{trial}"]
-        operation = generator.randrange(100)
-        status, printed = train_forked(arguments, partial(at_file_operation, operation, _refuse))
-        if status not in (0, 1) or "Traceback" in printed or (status == 1 and "Read-only file system" not in printed):
-            tally.count(f"from operation {operation}: exit status {status}: {printed[-300:]}")
+        name = f"refused{trial}"
+        arguments = ["--config", str(config), f"checkpoint.name={name}"]
+        described, set_up = obstacle()
+        status, printed = train_forked(arguments, set_up)
+        if status not in (0, 1) or "Traceback" in printed or (status == 1 and message not in printed):
+            tally.count(f"{described}: exit status {status}: {printed[-300:]}")
             continue
         status, printed = train_forked(arguments)
-        problem = difference(folder / "runs" / f"refused{trial}", straight) if status == 0 else printed[-300:]
-        tally.count(problem and f"from operation {operation}: {problem}")
+        problem = difference(folder / "runs" / name, straight) if status == 0 else printed[-300:]
+        tally.count(problem and f"{described}: {problem}")
     return tally
 
 

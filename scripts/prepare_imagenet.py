@@ -19,10 +19,10 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from training.cli import cli_errors
-from training.data.preparation.cores import usable_cores
 from training.data.preparation.prepare import Preparation, prepare
 from training.data.preparation.size_limit import SizeLimit
 from training.data.preparation.verification import verify
+from training.processes.cores import usable_cores
 from training.processes.stop_signals import STOP_SIGNALS
 
 

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from dcls.errors import UserError
-from training.data.preparation.cores import on_all_cores, progress, until_stopped, usable_cores
+from training.data.preparation.cores import on_all_cores, progress, until_stopped
+from training.processes.cores import usable_cores
 
 
 def add(job: int, item: int) -> int:

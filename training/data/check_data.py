@@ -16,6 +16,7 @@ from training.data.decoding import Decoding
 from training.data.image_files import printable
 from training.data.loaders import samples_of
 from training.data.splits import open_splits
+from training.processes.cores import usable_cores
 from training.processes.distributed import DistributedContext
 from training.processes.parent_death import initialize_worker
 
@@ -50,7 +51,7 @@ def list_problems(config: Config, dataset: Any, num_classes: int, split: str) ->
     """Read a split on all cores; return what is wrong with its images, in their order."""
     samples: Any = samples_of(dataset, _size, Decoding(bool(config.data.exif_orientation)), seed=0)
     iterable = isinstance(samples, IterableDataset)
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = usable_cores()
     if iterable:
         samples.set_loader_cfg(num_workers=workers)
     order = None if iterable else EvaluationOrder(len(dataset), 0, 1)

@@ -28,6 +28,7 @@ from training.data.decoding import BoundedShape, Decoding
 from training.data.device_transform import DeviceTransform, Pixels
 from training.data.encoded_jpeg import LazyDecoding
 from training.data.training_transform import TrainingTransform
+from training.processes.cores import usable_cores
 from training.processes.distributed import DistributedContext
 from training.processes.parent_death import initialize_worker, kill_workers_at_exit
 from training.seeding import derive_seed
@@ -178,8 +179,7 @@ def _endless(loader: DataLoader) -> Iterator[Batch]:
 
 def cores_per_process() -> int:
     """Return this training process's share of the cores that it may use, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def loader_processes(data: DataConfig) -> int:

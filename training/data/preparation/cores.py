@@ -1,7 +1,6 @@
 """Work on all cores that can be stopped at any moment, with its progress."""
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -23,11 +22,6 @@ _worker: dict[str, Any] = {}
 
 class Stopped(Exception):  # noqa: N818  nothing went wrong in this process
     """Another process failed, or the main one was interrupted."""
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

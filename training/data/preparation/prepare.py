@@ -1,4 +1,4 @@
-"""A data set from its archives, split by split, begun anew or continued."""
+"""A data set from its archives, split by split, started or continued."""
 
 import json
 from collections.abc import Iterator, Sequence
