@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_whole_shards_only(tmp_path, images) -> None:
             write_shards(images, tmp_path, "train", AS_IT_IS, images_per_shard=11, workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not [name for name in os.listdir(tmp_path) if name != "archives"]
+    assert set(os.listdir(tmp_path)) <= {"archives", "train-00001.tar"}  # the smaller one may have been finished before
     write_shards(images, tmp_path, "train", AS_IT_IS, images_per_shard=11, workers=1)
     assert len(ShardReader(tmp_path, "train")) == 12
 

@@ -78,8 +78,7 @@ def _load(file: Path) -> ImageIndex | None:
         content = file.read_bytes()
     except OSError:
         return None
-    with contextlib.suppress(OSError):  # of a cache that is only to be read
-        os.utime(file)  # it is in use, see _remove_oldest
+    _mark_used(file)
     digest, content = content[:32], content[32:]
     if hashlib.sha256(content).digest() != digest:
         return None
@@ -98,9 +97,17 @@ def _save(file: Path, index: ImageIndex) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, lambda opened: (opened.write(hashlib.sha256(content).digest()), opened.write(content)))
+        _mark_used(file)
         _remove_oldest(file.parent)
     except (OSError, UserError):
         return  # the next run lists the folder again
+
+
+def _mark_used(file: Path) -> None:
+    """Give a file the time of its latest use by the precise clock; that of file systems counts in milliseconds."""
+    now = time.time_ns()
+    with contextlib.suppress(OSError):  # of a cache that is only to be read
+        os.utime(file, ns=(now, now))
 
 
 def _remove_oldest(folder: Path) -> None:
