@@ -106,7 +106,9 @@ def load_initial_weights(model: nn.Module, checkpoint: str | Path) -> list[str]:
     ]
     if head:
         before = len(converted[head[0]])
-        notes.append(f"{checkpoint} has {before} classes, this model {len(own[head[0]])}: its head starts anew")
+        notes.append(
+            f"{checkpoint} has {before} classes, this model {len(own[head[0]])}: its head starts from random weights"
+        )
     load_exactly(model, {**converted, **{name: own[name] for name in head}}, checkpoint)
     return notes
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from largest_result import LargestResult
 
 import dcls
 from dcls import dense_construction
@@ -38,23 +38,12 @@ def test_several_layers_at_once(interpolation) -> None:
         torch.testing.assert_close(kernel, dcls.construct_kernel(weight, positions, sigma, (6, 4), interpolation))
 
 
-class Memory(TorchDispatchMode):
-    """The largest result of an operation, in entries."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        tensors = result if isinstance(result, (tuple, list)) else [result]
-        self.largest = max([self.largest, *(t.numel() for t in tensors if isinstance(t, torch.Tensor))])
-        return result
-
-
 def test_memory_does_not_grow_with_the_channels() -> None:
     size, count, channels = (23, 23), 26, 384
     inputs = arguments(channels // 2, count, size, "rotated_gaussian", torch.float32)
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t), Memory() as mode:
+    keep = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t)
+    with keep, LargestResult() as mode:
         kernel = dcls.construct_kernel(*inputs, size, "rotated_gaussian")
         kernel.sum().backward()
     assert mode.largest <= dense_construction.MAX_ENTRIES

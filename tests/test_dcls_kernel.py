@@ -4,7 +4,7 @@ from math import prod
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from largest_result import LargestResult
 
 import dcls
 from dcls.grid import axis_bounds
@@ -133,15 +133,6 @@ def test_an_element_on_a_grid_point_fills_that_point_alone(interpolation, positi
 
 @pytest.mark.parametrize("interpolation", [n for n, kind in dcls.INTERPOLATIONS.items() if kind.factorizes])
 def test_no_tensor_as_large_as_elements_times_kernel(interpolation) -> None:
-    class LargestResult(TorchDispatchMode):
-        largest = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            tensors = result if isinstance(result, (tuple, list)) else [result]
-            self.largest = max([self.largest, *(t.numel() for t in tensors if isinstance(t, torch.Tensor))])
-            return result
-
     size, count = (23, 23), 26
     arguments = [t if t is None else t.requires_grad_() for t in elements(size, interpolation, count=count)]
     with LargestResult() as mode:

@@ -35,7 +35,7 @@ def test_another_number_of_classes_starts_a_new_head_and_says_so(tmp_path, capsy
     torch.manual_seed(1)
     untrained = make_model(config.model_copy(update={"initial_checkpoint": None}), 5)
     assert (
-        f"model.initial_checkpoint: {tmp_path / 'a.safetensors'} has 3 classes, this model 5: its head starts anew"
+        f"model.initial_checkpoint: {tmp_path / 'a.safetensors'} has 3 classes, this model 5: its head starts from random weights"
         in (capsys.readouterr().out)
     )
     for name, tensor in model.state_dict().items():

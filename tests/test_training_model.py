@@ -61,7 +61,7 @@ def test_another_head_starts_anew_before_the_conversion(dense) -> None:
     said = []
     config = ModelConfig(name=NETWORK, drop_path_rate=None, initial_checkpoint=str(path), dcls=CONVERSION)
     model = make_model(config, 7, said.append).eval()
-    assert "has 4 classes, this model 7: its head starts anew" in said[0] and "replaced" in said[1]
+    assert "has 4 classes, this model 7: its head starts from random weights" in said[0] and "replaced" in said[1]
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(model.forward_features(x), trained.forward_features(x), rtol=1e-4, atol=1e-5)
 
