@@ -1,5 +1,6 @@
 """Dilated Convolution with Learnable Spacings: the layer library. Needs torch, and Triton where that comes with it."""
 
+from dcls import diagnostics
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.conversion import Conversion, convert
 from dcls.discretization import discretized
@@ -29,6 +30,7 @@ __all__ = [
     "clamp_positions",
     "construct_kernel",
     "convert",
+    "diagnostics",
     "discretized",
     "from_reference",
     "param_groups",

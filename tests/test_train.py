@@ -43,6 +43,7 @@ def test_a_run_leaves_all_its_files(tiny_config, tmp_path, capsys) -> None:
     folder = tmp_path / "output" / "tiny"
     assert {f.name for f in folder.iterdir()} == {
         "config.yaml", "environment.json", "metrics.csv", "metrics.jsonl", "last.pt", "best.pt", "model.safetensors", "saves",
+        "positions",
     }  # fmt: skip
     assert [row["epoch"] for row in rows(folder)] == ["0", "1"]
     assert {"train_loss", "val_top1", "val_top5", "val_loss", "ema_top1", "learning_rate"} <= rows(folder)[0].keys()

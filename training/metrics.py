@@ -1,4 +1,4 @@
-"""What a run tells: the terminal, metrics.csv, metrics.jsonl and Weights & Biases."""
+"""What a run tells: the terminal, metrics.csv, metrics.jsonl, positions and Weights & Biases."""
 
 import csv
 import io
@@ -17,6 +17,7 @@ from training.config import Config
 from training.data.loaders import cores_per_process, loader_processes
 from training.data.wait_clock import WORTH_A_WARNING, advice
 from training.loop import UpdateSummary
+from training.position_history import PositionHistory
 from training.processes.distributed import DistributedContext
 from training.run_folder import METRICS
 from training.state import TrainState
@@ -35,7 +36,8 @@ def better_weights(row: Mapping[str, float]) -> str:
 class MetricsLogger:
     """Reports of the first process; the others stay silent.
 
-    metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.log_interval`` updates.
+    metrics.csv has one row an epoch; metrics.jsonl has these and one line every ``logging.log_interval`` updates; the
+    positions of DCLS layers are beside them, see ``training.position_history``.
 
     Args:
         folder: The run's folder.
@@ -52,11 +54,13 @@ class MetricsLogger:
         self.num_workers, self._has_advised = loader_processes(config.data), False
         self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
+        self.positions = PositionHistory(folder, config.schedule.total_epochs)
         self.wandb = None
         if self.is_main:
             if state.history or self.csv_file.exists():
                 self._write_table(state.history)
             self._keep_lines_until(state)
+            self.positions.begin(state)
             if config.logging.wandb != "off":
                 from training.wandb_logger import WandbLogger  # slow to import, and not needed by most
 
@@ -95,6 +99,7 @@ class MetricsLogger:
         row = state.history[-1]
         self._write_table(state.history)
         self._append_json({"kind": "epoch", **row})
+        self.positions.epoch(state)
         if self.wandb is not None:
             self.wandb.epoch(row, state.model, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
