@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluate models on a folder of images: checkpoints, folders of runs, released files, timm's pretrained weights.
+"""Evaluate models on images or sounds: checkpoints, folders of runs, released files, timm's pretrained weights.
 
 Models are named, or picked by a wildcard in quotes ('convnext_tiny*'); a folder of runs means the last weights
 of each. Several come out as one table.
@@ -11,29 +11,24 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from torch import nn
 
-from dcls.checkpoints.description import Preprocessing
 from dcls.checkpoints.reading import has_worse_average
 from dcls.errors import UserError
-from evaluation.evaluate import evaluate
-from evaluation.imagenet import add_real_labels, class_indices
-from evaluation.model_specs import ModelSpec, list_model_specs
+from evaluation.audio.clip_set import ClipSet, open_clips, source_of
+from evaluation.audio.clips import is_audio
+from evaluation.image_set import ImageSet, open_images
+from evaluation.model_specs import LoadedModel, ModelSpec, list_model_specs
 from evaluation.table import FORMATS, Metrics, markdown, readable, write_results
 from training.cli import cli_errors
 from training.config import DataConfig
 from training.config_file import INVALID_YAML
-from training.data.loaders import evaluation_loader
-from training.data.splits import class_names, is_image_folder, open_dataset, say_what_is_left_out, split_path
+from training.data.splits import is_image_folder, split_path
 from training.flops import describe_size
-from training.memory import batch_that_fits
-from training.model import choose_preprocessing
 from training.precision import Precision
 from training.processes.distributed import DistributedContext, destroy_distributed, init_distributed
 
@@ -68,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         distributed = init_distributed(options.device)
         specs = list_model_specs(options.model, options.checkpoint, options.pretrained)
         constructor_options = dict(map(parse_option, options.option))
-        images = open_images(options, distributed)
+        data = open_data(options, distributed)
         for path in options.results:
             path.parent.mkdir(parents=True, exist_ok=True)
-        results, failures = evaluate_all(specs, constructor_options, images, options, distributed)
+        results, failures = evaluate_all(specs, constructor_options, data, options, distributed)
         if distributed.is_main:
             show(results)
         destroy_distributed(distributed)
@@ -97,8 +92,28 @@ def flag_of(key: str | None) -> str | None:
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; preprocessing that is not given comes from the checkpoint or the model."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_model_arguments(parser)
+    add_data_arguments(parser.add_argument_group("data"))
+    add_preprocessing_arguments(
+        parser.add_argument_group("preprocessing of images", "by default that of the checkpoint or the model")
+    )
+    add_computation_arguments(parser.add_argument_group("computation"))
+    parser.add_argument(
+        "--results", nargs="+", type=Path, default=[], metavar="FILE", help=f"write the table: {', '.join(FORMATS)}"
+    )
+    options = parser.parse_args(arguments)
+    if not options.model and not options.checkpoint:
+        parser.error("give --model NAME, --checkpoint FILE or both")
+    for path in options.results:
+        if path.suffix not in FORMATS:
+            parser.error(f"--results: {path} should end in {', '.join(FORMATS)}")
+    return options
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is evaluated."""
     parser.add_argument(
         "--model",
         nargs="+",
@@ -117,48 +132,55 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="averaged weights if any; by default, unless the checkpoint says that they are the worse",
     )
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model's constructor")
-    parser.add_argument("--data-dir", required=True, metavar="DIR", help="the class folders, or a folder with val/")
-    parser.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
-    parser.add_argument("--image-column", metavar="NAME", help="as data.image_column of train.py")
-    parser.add_argument("--label-column", metavar="NAME", help="as data.label_column of train.py")
-    parser.add_argument("--download", action="store_true", help="of torch/... data sets that are missing in DIR")
-    parser.add_argument("--split", help="folder or split; by default val/ if it is there, else DIR itself")
-    parser.add_argument(
+
+
+def add_data_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add what it is evaluated on."""
+    group.add_argument(
+        "--data-dir",
+        required=True,
+        metavar="DIR",
+        help="class folders of images or sounds, a folder with val/ or clips.csv, or a table of clips",
+    )
+    group.add_argument("--dataset", default="", help="as data.dataset of train.py, e.g. torch/cifar10")
+    group.add_argument("--image-column", metavar="NAME", help="as data.image_column of train.py")
+    group.add_argument("--label-column", metavar="NAME", help="as data.label_column of train.py")
+    group.add_argument("--download", action="store_true", help="of torch/... data sets that are missing in DIR")
+    group.add_argument("--split", help="folder, table or split; by default val/ if it is there, else DIR itself")
+    group.add_argument(
         "--real-labels", action="store_true", help="ImageNet's validation set also by the labels of ImageNet-ReaL"
     )
-    parser.add_argument(
+    group.add_argument(
         "--classes-by-number",
         action="store_true",
         help="the data set's classes are those of the weights in the same order, whatever their names",
     )
-    parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help="side, or height and width")
-    parser.add_argument("--crop-pct", type=float, metavar="FRACTION")
-    parser.add_argument("--resize-interpolation", choices=["bilinear", "bicubic", "nearest"])
-    parser.add_argument("--mean", type=float, nargs=3)
-    parser.add_argument("--std", type=float, nargs=3)
-    parser.add_argument(
+
+
+def add_preprocessing_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add how images are prepared."""
+    group.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help="side, or height and width")
+    group.add_argument("--crop-pct", type=float, metavar="FRACTION")
+    group.add_argument("--resize-interpolation", choices=["bilinear", "bicubic", "nearest"])
+    group.add_argument("--mean", type=float, nargs=3)
+    group.add_argument("--std", type=float, nargs=3)
+    group.add_argument(
         "--exif-orientation",
         action=argparse.BooleanOptionalAction,
         help="turn images as their EXIF data says; by default as the weights were trained",
     )
-    parser.add_argument(
+    group.add_argument(
         "--background", type=int, nargs=3, metavar=("R", "G", "B"), help="behind transparent pixels, 0 to 255"
     )
-    parser.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
-    parser.add_argument("--workers", type=int, help="loader processes; by default one a core, at most 8")
-    parser.add_argument("--device", help="cuda or cpu; by default a GPU where there is one")
-    parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument(
-        "--results", nargs="+", type=Path, default=[], metavar="FILE", help=f"write the table: {', '.join(FORMATS)}"
-    )
-    options = parser.parse_args(arguments)
-    if not options.model and not options.checkpoint:
-        parser.error("give --model NAME, --checkpoint FILE or both")
-    for path in options.results:
-        if path.suffix not in FORMATS:
-            parser.error(f"--results: {path} should end in {', '.join(FORMATS)}")
-    return options
+
+
+def add_computation_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add how it is computed."""
+    group.add_argument("--batch-size", type=int, default=128, help="per process [%(default)s]")
+    group.add_argument("--workers", type=int, help="loader processes; by default one a core, at most 8")
+    group.add_argument("--device", help="cuda or cpu; by default a GPU where there is one")
+    group.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
+    group.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
 
 
 def parse_option(text: str) -> tuple[str, Any]:
@@ -172,41 +194,23 @@ def parse_option(text: str) -> tuple[str, Any]:
         raise UserError(f"{value!r:.80} is no YAML: {error}", key=f"--option {key}", on_every_rank=True) from None
 
 
-@dataclass(frozen=True)
-class Images:
-    """What every model is evaluated on.
-
-    Attributes:
-        data: What the command line says of the images.
-        dataset: The images, not transformed yet.
-        classes: Names of their classes, None where the data set does not know them.
-        by_number: Whether the classes are those of the weights in the same order, whatever their names.
-    """
-
-    data: DataConfig
-    dataset: Any
-    classes: list[str] | None
-    by_number: bool = False
-
-
-def open_images(options: argparse.Namespace, distributed: DistributedContext) -> Images:
-    """Open the data set, with ReaL labels if they are wanted.
+def open_data(options: argparse.Namespace, distributed: DistributedContext) -> ImageSet | ClipSet:
+    """Open the images, or the clips where there are sounds.
 
     Raises:
-        UserError: it is missing, or an option is out of range.
+        UserError: they are missing, or an option is out of range or for the other kind.
     """
-    data = image_configuration(options)
-    with distributed.main_process_first():
-        dataset = open_dataset(data, data.val_split, is_training=False, batch_size=options.batch_size, seed=0)
-    classes = class_names(dataset)
-    if options.real_labels:
-        add_real_labels(dataset, classes)
-    if distributed.is_main:
-        say_what_is_left_out(dataset)
-    return Images(data, dataset, classes, options.classes_by_number)
+    data = data_configuration(options)
+    if options.dataset or not is_audio(source_of(data)):
+        return open_images(data, distributed, real_labels=options.real_labels, by_number=options.classes_by_number)
+    for flag in ("real_labels", "classes_by_number"):
+        if getattr(options, flag):
+            problem = f"is for images, and {source_of(data)} holds sounds"
+            raise UserError(problem, "remove it", key=f"--{flag.replace('_', '-')}", on_every_rank=True)
+    return open_clips(data, distributed)
 
 
-def image_configuration(options: argparse.Namespace) -> DataConfig:
+def data_configuration(options: argparse.Namespace) -> DataConfig:
     """Check the command line's values as those of a configuration file.
 
     Raises:
@@ -242,39 +246,21 @@ def image_configuration(options: argparse.Namespace) -> DataConfig:
         raise UserError(f"{first['msg']}, got {first['input']}", key=key, on_every_rank=True) from None
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that fits the images.
-
-    Attributes:
-        name, weights: What the model is, and where its weights are from.
-        model: With its weights.
-        preprocessing: How images are prepared for it.
-        class_indices: See ``evaluation.imagenet.class_indices``.
-    """
-
-    name: str
-    weights: str
-    model: nn.Module
-    preprocessing: Preprocessing
-    class_indices: list[int] | None
-
-
 def evaluate_all(
     specs: Sequence[ModelSpec],
     constructor_options: dict[str, Any],
-    images: Images,
+    data: ImageSet | ClipSet,
     options: argparse.Namespace,
     distributed: DistributedContext,
 ) -> tuple[list[Metrics], list[str]]:
-    """Metrics of all models; of those that cannot be loaded or do not fit the images, why, if they are not alone."""
+    """Metrics of all models; of those that cannot be loaded or do not fit the data, why, if they are not alone."""
     results: list[Metrics] = []
     failures = []
     for spec in specs:
         loaded, reason = None, "another process cannot load it"
         try:
             with keys_as_flags():
-                loaded = prepare(spec, images, use_ema=options.ema, **constructor_options)
+                loaded = prepare(spec, data, use_ema=options.ema, **constructor_options)
         except UserError as error:
             if len(specs) == 1:
                 raise error.replace(on_every_rank=True) from error
@@ -285,7 +271,7 @@ def evaluate_all(
         assert loaded is not None
         if distributed.is_main and options.ema is None and spec.checkpoint and has_worse_average(spec.checkpoint):
             print(f"{spec}: weights without averaging, which were the better ones (--ema: averaged)", file=sys.stderr)
-        metrics = score(loaded, images, options, distributed)
+        metrics = score(loaded, data, options, distributed)
         if not math.isfinite(metrics["loss"]):
             failures.append(f"{spec}: its loss is {metrics['loss']}, because of its weights or of --precision")
             continue
@@ -296,8 +282,8 @@ def evaluate_all(
     return results, failures
 
 
-def prepare(spec: ModelSpec, images: Images, use_ema: bool | None, **constructor_options: Any) -> LoadedModel:
-    """Load a model and see whether it fits the images; processes do not wait for each other here.
+def prepare(spec: ModelSpec, data: ImageSet | ClipSet, use_ema: bool | None, **constructor_options: Any) -> LoadedModel:
+    """Load a model and see whether it fits the data; processes do not wait for each other here.
 
     The command line's preprocessing comes first, then that of the file, then the model's own.
 
@@ -305,36 +291,27 @@ def prepare(spec: ModelSpec, images: Images, use_ema: bool | None, **constructor
         UserError: it cannot be loaded, or does not fit.
     """
     model, description = spec.load(use_ema, **constructor_options)
-    preprocessing = choose_preprocessing(images.data, model, description.preprocessing, use_test_size=True)
-    trained_on = None if images.by_number else description.classes
-    outputs = class_indices(images.classes, model, trained_on)
+    preprocessing, outputs = data.fit(model, description)
     return LoadedModel(description.name, spec.weights, model, preprocessing, outputs)
 
 
-def score(loaded: LoadedModel, images: Images, options: argparse.Namespace, distributed: DistributedContext) -> Metrics:
+def score(
+    loaded: LoadedModel, data: ImageSet | ClipSet, options: argparse.Namespace, distributed: DistributedContext
+) -> Metrics:
     """Evaluate: scores, size and cost, by name.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: an image or clip cannot be read.
     """
-    _, height, width = loaded.preprocessing.input_size
     precision = Precision(distributed.device, options.precision, options.channels_last)
-    model: Any = loaded.model.to(distributed.device).to(memory_format=precision.memory_format)
-    loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, distributed)
+    loaded.model.to(distributed.device).to(memory_format=precision.memory_format)
     show_progress = distributed.is_main and sys.stderr.isatty()
-    with batch_that_fits("data.val_batch_size", images.data.val_batch_size, "take a smaller --image-size"):
-        scores = evaluate(
-            model, loader, distributed, precision, outputs=loaded.class_indices, show_progress=show_progress
-        )
     return {
         "model": loaded.name,
         "weights": loaded.weights,
-        "data": str(Path(images.data.dir) / images.data.val_split),
-        "num_classes": len(loaded.class_indices or range(model.num_classes)),
-        "image_size": width if height == width else [height, width],
-        **{name: value for name, value in asdict(scores).items() if value is not None},
+        **data.evaluate(loaded, distributed, precision, show_progress=show_progress),
         "multiply_adds": None,  # where an operator cannot be counted
-        **describe_size(model, loaded.preprocessing.input_size),
+        **describe_size(loaded.model, loaded.preprocessing.input_size),
     }
 
 

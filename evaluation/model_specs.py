@@ -8,7 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from dcls.checkpoints.description import ModelDescription
+from dcls.checkpoints.description import ModelDescription, Preprocessing
 from dcls.errors import UserError
 from models.building import create_model
 from models.loading import load_model
@@ -55,6 +55,24 @@ class ModelSpec:
             build_on_meta(self.model, max_bytes=machine_memory(), **options)  # too large a one is refused before
             return create_model(self.model, pretrained=self.pretrained, **options), ModelDescription(self.model)
         return load_model(self.checkpoint, self.model, use_ema=use_ema, **options)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that fits the data.
+
+    Attributes:
+        name, weights: What the model is, and where its weights are from.
+        model: With its weights.
+        preprocessing: How images or clips are prepared for it.
+        class_indices: The outputs that belong to the data's classes; None where these are all, in order.
+    """
+
+    name: str
+    weights: str
+    model: nn.Module
+    preprocessing: Preprocessing
+    class_indices: list[int] | None
 
 
 def list_model_specs(models: Sequence[str], checkpoints: Sequence[str], pretrained: bool) -> list[ModelSpec]:

@@ -15,6 +15,7 @@ import validate
 from dcls.errors import UserError
 from evaluation.imagenet import class_indices
 from evaluation.model_specs import ModelSpec
+from training.data.loaders import evaluation_loader
 from training.data.preparation.archives import ARCHIVES
 from training.data.preparation.prepare import Preparation, prepare
 from training.data.preparation.size_limit import SizeLimit
@@ -94,9 +95,9 @@ def test_real_labels_agree_with_timms_own_evaluation(tmp_path, capsys) -> None:
     real = RealLabelsImagenet([""] * 50_000)
     real.filenames = names
     alone = DistributedContext(0, 1, torch.device("cpu"))
-    images = validate.open_images(validate.parse_arguments(arguments), alone)
+    images = validate.open_data(validate.parse_arguments(arguments), alone)
     loaded = validate.prepare(ModelSpec("resnet10t", tmp_path / "net.pth"), images, use_ema=True)
-    loader = validate.evaluation_loader(images.dataset, images.data, loaded.preprocessing, alone)
+    loader = evaluation_loader(images.dataset, images.data, loaded.preprocessing, alone)
     with torch.no_grad():
         for batch, _ in loader:
             real.add_result(model(batch))
@@ -119,9 +120,9 @@ def test_real_labels_of_shards_are_those_of_the_folder(tmp_path) -> None:
     alone = DistributedContext(0, 1, torch.device("cpu"))
     options = ["--model", "resnet10t", "--real-labels", "--data-dir"]
     given = validate.parse_arguments([*options, str(folder)])
-    theirs = validate.open_images(given, alone)
+    theirs = validate.open_data(given, alone)
     given = validate.parse_arguments([*options, str(tmp_path / "shards"), "--dataset", "wds/imagenet"])
-    ours = validate.open_images(given, alone)
+    ours = validate.open_data(given, alone)
     assert ours.classes == theirs.classes == IMAGENET
     for index in range(1000):
         (our_file, our_labels), (their_file, their_labels) = ours.dataset.reader[index], theirs.dataset.reader[index]

@@ -18,13 +18,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def batch_that_fits(key: str, size: int, otherwise: str) -> Iterator[None]:
+def batch_that_fits(key: str, size: int, otherwise: str, what: str = "images") -> Iterator[None]:
     """Say to which size to lower a batch whose computation takes more memory than there is.
 
     Args:
         key: The key of its size.
         size: Its value.
         otherwise: What else helps.
+        what: A batch consists of.
 
     Raises:
         UserError: memory is full.
@@ -35,7 +36,7 @@ def batch_that_fits(key: str, size: int, otherwise: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         fix = f"lower it to {_half(size)}, or {otherwise}" if size > 1 else otherwise
-        raise UserError(f"{size} images do not fit into memory", fix, key=key) from None
+        raise UserError(f"{size} {what} do not fit into memory", fix, key=key) from None
 
 
 def _half(size: int) -> int:
