@@ -85,6 +85,8 @@ def convert(
     match: Match = 7,
     share: str | None = "stage",
     weights: Literal["fit"] | Callable[[DclsNd], object] | None = None,
+    initial_positions: str = "normal",
+    initial_sigma: float | None = None,
 ) -> Conversion:
     """Replace convolutions of a model by DCLS layers, in place.
 
@@ -115,6 +117,8 @@ def convert(
             the nearest found, which takes seconds a layer, and the report has the remaining error of each. A function:
             called with each new layer, to draw its weights as the model does. By default they are those of
             ``nn.ConvNd``.
+        initial_positions: "normal", N(0, 0.5) pixels, "uniform" over the kernel, or "half_normal". Ignored by "fit".
+        initial_sigma: Initial value of sigma, in pixels; by default the interpolation's. Ignored by "fit".
 
     Returns:
         What was replaced, and what could not be and why.
@@ -123,13 +127,17 @@ def convert(
         ValueError: nothing matches, nothing that matches can be replaced, or an argument is wrong.
     """
     _check_arguments(model, dilated_kernel_size, kernel_count, share, weights)
-    get_interpolation(interpolation)
+    has_sigma = get_interpolation(interpolation).has_sigma
+    if initial_sigma is not None and not has_sigma:
+        raise ValueError(f"initial_sigma is given, and {interpolation} has no spreads")
     result, wanted = Conversion(), _wanted(model, match)
     for name, conv in wanted.items():
-        made = _layer_or_reason(conv, dilated_kernel_size, kernel_count, interpolation, weights)
+        made = _layer_or_reason(conv, dilated_kernel_size, kernel_count, interpolation, weights, initial_positions)
         if isinstance(made, str):
             result.skipped[name] = made
         else:
+            if initial_sigma is not None and made.sigma is not None:
+                nn.init.constant_(made.sigma[: made.ndim], initial_sigma)
             result.replaced[name] = made
     if not result.replaced:
         raise ValueError(_nothing_replaced(model, match, result))
@@ -150,13 +158,13 @@ def _install(model: nn.Module, convs: dict[str, Any], sets: list[list[str]], res
 
 
 def _layer_or_reason(
-    conv: Any, dilated_kernel_size: Any, kernel_count: int, interpolation: str, weights: Any
+    conv: Any, dilated_kernel_size: Any, kernel_count: int, interpolation: str, weights: Any, initial_positions: str
 ) -> DclsNd | str:
     """Make the layer for a convolution, or say why there can be none."""
     reason = _why_not(conv, dilated_kernel_size)
     if reason is not None:
         return reason
-    layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation)
+    layer = dcls_like(conv, dilated_kernel_size, kernel_count, interpolation, initial_positions)
     if weights == "fit":
         return why_no_fit(conv, layer) or layer
     if weights is not None:
@@ -183,7 +191,13 @@ def _share(model: nn.Module, sets: list[list[str]], result: Conversion) -> None:
         result.joint_constructions.append(register_joint_construction(model.get_submodule(parent)))
 
 
-def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_count: int, interpolation: str) -> DclsNd:
+def dcls_like(
+    conv: Any,
+    dilated_kernel_size: int | tuple[int, ...],
+    kernel_count: int,
+    interpolation: str,
+    initial_positions: str = "normal",
+) -> DclsNd:
     """Build a DCLS layer with everything of a convolution but its kernel; outputs have the same shape.
 
     Raises:
@@ -205,6 +219,7 @@ def dcls_like(conv: Any, dilated_kernel_size: int | tuple[int, ...], kernel_coun
         bias=conv.bias is not None,
         padding_mode=conv.padding_mode,
         interpolation=interpolation,
+        initial_positions=initial_positions,
         device=conv.weight.device,
         dtype=conv.weight.dtype,
         dilation=conv.dilation,

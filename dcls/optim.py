@@ -31,6 +31,7 @@ def param_groups(
     *,
     weight_decay: float = 0.0,
     lr_scale: float = 5.0,
+    spreads_lr_scale: float | None = None,
     lr: float | None = None,
 ) -> list[dict[str, Any]]:
     """Split positions and spreads off into parameter groups without weight decay and with their own learning rate.
@@ -42,27 +43,32 @@ def param_groups(
         weight_decay: For the default groups only.
         lr_scale: Learning rate of positions and spreads over that of the other parameters. It multiplies the
             ``lr_scale`` of the group a parameter comes from, so it adds to layer decay.
+        spreads_lr_scale: The same for spreads, which are then in groups of their own; by default ``lr_scale``.
         lr: The key ``lr_scale`` is honored by timm's schedulers only. Without one, give the optimizer's learning rate
             here: the groups then carry ``lr`` itself.
 
     Returns:
         Groups that hold each parameter of ``groups`` exactly once.
     """
-    names = position_names(model)
-    positions = {id(p) for name, p in model.named_parameters() if name in names}
+    positions, spreads = _positions_and_spreads(model)
+    if spreads_lr_scale is None:
+        kinds = [(positions | spreads, lr_scale)]
+    else:
+        kinds = [(positions, lr_scale), (spreads, spreads_lr_scale)]
     result = []
     for group in _default_groups(model, weight_decay) if groups is None else groups:
         parameters = list(group["params"])
-        rest = [p for p in parameters if id(p) not in positions]
-        moved = [p for p in parameters if id(p) in positions]
+        rest = [p for p in parameters if id(p) not in positions | spreads]
         scale = group.get("lr_scale", 1.0)
         if rest:
             result.append({**group, "params": rest} | _learning_rate(lr, scale))
-        if moved:
-            result.append(
-                {**group, "params": moved, "weight_decay": 0.0, "lr_scale": scale * lr_scale}
-                | _learning_rate(lr, scale * lr_scale)
-            )
+        for kind, kind_scale in kinds:
+            moved = [p for p in parameters if id(p) in kind]
+            if moved:
+                result.append(
+                    {**group, "params": moved, "weight_decay": 0.0, "lr_scale": scale * kind_scale}
+                    | _learning_rate(lr, scale * kind_scale)
+                )
     return result
 
 
@@ -87,6 +93,15 @@ def clamp_positions(model: nn.Module) -> None:
 def register_clamp_hook(optimizer: Optimizer, model: nn.Module) -> RemovableHandle:
     """Clamp the positions of ``model`` after every step of ``optimizer``, as the first paper's training does."""
     return optimizer.register_step_post_hook(lambda *_: clamp_positions(model))
+
+
+def _positions_and_spreads(model: nn.Module) -> tuple[set[int], set[int]]:
+    """Return the ids of the parameters of positions, and of those of spreads."""
+    found: tuple[set[int], set[int]] = set(), set()
+    for owner in position_owners(model).values():
+        for name, parameter in owner.position_parameters():
+            found["sigma" in name.split(".")].add(id(parameter))
+    return found
 
 
 def _default_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -8,10 +8,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 import timm
+from timm.layers import trunc_normal_
 from timm.models import load_model_config_from_hf, parse_model_name
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
+from dcls.conv import DclsNd
 from dcls.conversion import Conversion, convert
 from dcls.errors import UserError
 
@@ -80,7 +82,8 @@ def convert_model(model: nn.Module, arguments: Mapping[str, Any], *, is_trained:
 
     Args:
         model: Any model.
-        arguments: Of ``dcls.convert``; lists in place of tuples.
+        arguments: Of ``dcls.convert``; lists in place of tuples. ``weight_std`` may stand beside them: the standard
+            deviation of new weights, which are drawn from a truncated normal distribution.
         is_trained: Whether its weights are worth something, so that new layers start with kernels near to them.
 
     Raises:
@@ -89,8 +92,10 @@ def convert_model(model: nn.Module, arguments: Mapping[str, Any], *, is_trained:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()
     }
+    std = values.pop("weight_std", None)
+    draw = None if std is None else partial(_draw_weights, std)
     try:
-        return convert(model, **values, weights="fit" if is_trained else None)
+        return convert(model, **values, weights="fit" if is_trained else draw)
     except UserError:  # too large
         raise
     except (TypeError, ValueError, RuntimeError) as error:
@@ -98,6 +103,10 @@ def convert_model(model: nn.Module, arguments: Mapping[str, Any], *, is_trained:
         otherwise = "dilated_kernel_size" if "can be replaced" in text else "match"
         argument = next((key for key in values if re.search(rf"\b{key}\b", text)), otherwise)
         raise _error(text, key=f"model.dcls.{argument}") from error
+
+
+def _draw_weights(std: float, layer: DclsNd) -> None:
+    trunc_normal_(layer.weight, std=std)
 
 
 @lru_cache

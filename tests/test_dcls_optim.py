@@ -30,6 +30,17 @@ def test_each_parameter_is_in_one_group_positions_apart() -> None:
             assert options == {"weight_decay": 0.0 if name.endswith("bias") else 0.05}
 
 
+def test_spreads_may_learn_at_a_rate_of_their_own() -> None:
+    model = SharedPair()
+    groups = dcls.param_groups(model, weight_decay=0.05, lr_scale=5.0, spreads_lr_scale=0.0)
+    scales = {
+        name: options_of(groups, parameter)[0].get("lr_scale", 1.0) for name, parameter in model.named_parameters()
+    }
+    assert {scale for name, scale in scales.items() if name.endswith("positions")} == {5.0}
+    assert {scale for name, scale in scales.items() if name.endswith("sigma")} == {0.0}
+    assert sum(len(group["params"]) for group in groups) == len(scales)
+
+
 def test_scale_multiplies_layer_decay() -> None:
     model = timm.create_model("convnext_atto_dcls_gaussian")
     base = param_groups_layer_decay(model, weight_decay=0.05, layer_decay=0.5)

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 import dcls
 from dcls.errors import UserError
@@ -34,7 +35,22 @@ def test_any_model_is_converted_and_what_cannot_be_is_blamed_on_its_key() -> Non
         (dict(share="nowhere"), "share"),
         (dict(interpolation="cubic"), "interpolation"),
         (dict(dilated_kernel_size=[7, 7, 7]), "dilated_kernel_size"),
+        (dict(interpolation="bilinear", initial_sigma=1.0), "initial_sigma"),
     ]:
         with pytest.raises(UserError) as error:
             create_model("mobilenetv2_035", **{**options, "dcls": {**options["dcls"], **change}})
         assert error.value.key == f"model.dcls.{key}" and "\n" not in str(error.value), str(error.value)
+
+
+def test_new_layers_start_as_told() -> None:
+    conversion = dict(
+        dilated_kernel_size=15, kernel_count=9, initial_positions="uniform", initial_sigma=2.0, weight_std=0.5
+    )
+    model = create_model("convnext_atto", num_classes=3, dcls=conversion)
+    layers = [module for module in model.modules() if isinstance(module, dcls.Dcls2d)]
+    for layer in layers:
+        assert (layer.sigma == 2).all() and layer.positions.detach().std() == pytest.approx(14 / 12**0.5, rel=0.1)
+        assert layer.weight.detach().std() == pytest.approx(0.5, rel=0.15)
+    torch.manual_seed(0)
+    plain = create_model("convnext_atto", num_classes=3, dcls=dict(dilated_kernel_size=15, kernel_count=9))
+    assert plain.stages[0].blocks[0].conv_dw.sigma.unique().item() == pytest.approx(0.23)

@@ -30,6 +30,7 @@ def test_a_section_within_a_section_is_set_key_by_key_and_left_out_by_null(write
     config = load_config(write_config(text), ["model.dcls.kernel_count=6", "model.dcls.dilated_kernel_size=[7, 9]"])
     assert config.model.dcls.model_dump() == {
         "dilated_kernel_size": [7, 9], "kernel_count": 6, "interpolation": "gaussian", "match": 7, "share": "stage",
+        "initial_positions": "normal", "initial_sigma": None, "weight_std": None,
     }  # fmt: skip
     assert load_config(write_config(text), ["model.dcls=null"]).model.dcls is None
     with pytest.raises(

@@ -42,6 +42,18 @@ def test_layer_decay_and_position_scale_multiply(model) -> None:
     assert scales[True] <= {3 * scale for scale in scales[False]} and len(scales[True]) == 4
 
 
+def test_positions_and_spreads_can_be_left_where_they_start(model) -> None:
+    optimizer = make_optimizer(OptimizerConfig(positions_lr_scale=0.0, spreads_lr_scale=3.0), model)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    make_scheduler(ScheduleConfig(warmup_lr=1e-3), optimizer, updates_per_epoch=5)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(before[name], parameter)}
+    assert moved == {name for name in before if not name.endswith("positions")}
+    assert {"positions_x0", "positions_x3"} <= {group["name"] for group in optimizer.param_groups}
+
+
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_per_update_schedule_follows_its_formula_in_every_group(model, name) -> None:
     optimizer = make_optimizer(OptimizerConfig(name=name), model)

@@ -102,6 +102,13 @@ class DclsConfig(Section):
     has this pattern, such as stages.*.conv_dw."""
     share: str | None = "stage"
     """Which of them share positions: stage, channels, a pattern of the modules that own a set each, or null."""
+    initial_positions: Literal["normal", "uniform", "half_normal"] = "normal"
+    """Where elements of new layers start: normal, N(0, 0.5) pixels; uniform over the kernel; or half_normal, most of
+    them at the upper end."""
+    initial_sigma: NonNegative | None = None
+    """What sigma of new layers starts from, in pixels; by default the interpolation's, 0.23 of the Gaussian."""
+    weight_std: Positive | None = None
+    """Standard deviation of the weights of new layers, 0.02 in the papers' models; by default as in nn.Conv2d."""
 
 
 class ModelConfig(Section):
@@ -321,8 +328,10 @@ class OptimizerConfig(Section):
     """Bound on the gradient, see clip_mode, or null."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
     """What is bounded: the global norm, each value, or adaptively per unit."""
-    positions_lr_scale: Annotated[float, Field(gt=0, le=1e3)] = 5.0
-    """Learning rate of DCLS positions and spreads over that of the weights."""
+    positions_lr_scale: NonNegative = 5.0
+    """Learning rate of DCLS positions and spreads over that of the weights; 0 leaves them where they start."""
+    spreads_lr_scale: NonNegative | None = None
+    """The same for the spreads alone; by default positions_lr_scale."""
     clamp_positions: bool = False
     """Move DCLS positions that left their kernel back to its border after every step (first paper: true)."""
     repulsion_start_epoch: Epochs | None = None

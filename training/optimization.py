@@ -56,7 +56,9 @@ def parameter_groups(config: OptimizerConfig, model: Any) -> list[dict[str, Any]
         groups = param_groups_layer_decay(
             model, config.weight_decay, no_weight_decay_list=exempt, layer_decay=config.layer_decay
         )
-    groups = dcls.param_groups(model, groups, lr_scale=config.positions_lr_scale)
+    groups = dcls.param_groups(
+        model, groups, lr_scale=config.positions_lr_scale, spreads_lr_scale=config.spreads_lr_scale
+    )
     names = dcls.position_names(model)
     positions = {id(parameter) for name, parameter in model.named_parameters() if name in names}
     return [{**group, "name": _group_name(group, positions)} for group in groups]
