@@ -1,5 +1,6 @@
 """Fixtures: small image folders, the tiny configuration that trains on them, and material outside the repository."""
 
+import gc
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -25,6 +26,13 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collect_garbage() -> Iterator[None]:
+    """Free the networks that a module built: Python counts objects, not their gigabytes, before it looks for cycles."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -22,8 +22,7 @@ def eight_images(imagenet_sample: Path, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("row", ["convnext_tiny_dcls_gaussian", "convformer_s18_dcls_gaussian"])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("row, processes", [("convnext_tiny_dcls_gaussian", 2), ("convformer_s18_dcls_gaussian", 1)])
 def test_full_size_models_step_with_the_whole_recipe(row, processes, eight_images, tmp_path) -> None:
     result = run_script(
         "train.py", "--config", REPOSITORY / "configs" / "imagenet" / f"{row}.yaml", f"data.dir={eight_images}",

@@ -75,3 +75,19 @@ def test_the_end_of_a_process_does_not_wait_for_its_workers() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, timeout=60)
     assert result.returncode == 3
+
+
+LOADER_AT_THE_END = """
+import atexit, time
+from torch.utils.data import DataLoader
+from training.processes.parent_death import initialize_worker, kill_workers_at_exit
+atexit.register(time.sleep, 1)  # after the workers have been killed: the last registered function runs first
+kill_workers_at_exit()
+batches = iter(DataLoader(range(100), num_workers=2, worker_init_fn=initialize_worker))
+next(batches)
+"""
+
+
+def test_workers_that_are_killed_at_the_end_are_no_failure() -> None:
+    result = subprocess.run([sys.executable, "-c", LOADER_AT_THE_END], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
