@@ -8,7 +8,7 @@ RUN := output/quickstart
 quickstart: .venv/installed
 	$(BIN)/python train.py --config configs/quickstart.yaml checkpoint.resume=auto
 	$(BIN)/python validate.py --checkpoint $(RUN)/best.pt --data-dir data/fashion-mnist-small
-	$(BIN)/python scripts/plot_run.py $(RUN)
+	$(BIN)/python scripts/report.py $(RUN)
 
 test: .venv/installed
 	$(BIN)/python -m pytest --numprocesses=2

@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 end_with_launcher(signal.SIGTERM)
                 fit(run)
             destroy_distributed(distributed)
+            if config.logging.report and distributed.is_main:
+                report(folder)
 
 
 def prepare(config: Config, folder: Path, distributed: DistributedContext, signals: StopSignals) -> TrainingRun:
@@ -87,6 +89,8 @@ def prepare(config: Config, folder: Path, distributed: DistributedContext, signa
     training = config.training
     if config.logging.wandb != "off":
         require_package("wandb", "wandb", "logging.wandb")
+    if config.logging.report:
+        require_package("plotly", "report", "logging.report")
     choose_algorithms(training)
     try_out(config, distributed.device)
     seed_generators(training.seed)
@@ -291,6 +295,17 @@ def leave(run: TrainingRun, signal_number: int) -> StopRequest:
     run.saver.wait()
     run.distributed.leave_after_main()
     return StopRequest(signal_number, f"after update {run.state.updates}, in epoch {run.state.epoch}, which is saved")
+
+
+def report(folder: Path) -> None:
+    """Write the report of a finished run into its folder.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from analysis.report import write_report  # needs packages that other runs do not
+
+    print(f"report: {write_report([folder])}")
 
 
 def choose_algorithms(training: TrainingConfig) -> None:

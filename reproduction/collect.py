@@ -1,6 +1,5 @@
 """From the folders of finished runs to one table for each group of rows."""
 
-import csv
 import json
 import statistics
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from dcls.errors import UserError
 from evaluation.markdown import csv_table, markdown_table
 from reproduction.rows import Row
 from reproduction.runs import RowRun
-from training.metrics import counted_weights
+from training.metrics import counted_weights, read_metrics
 from training.run_folder import ENVIRONMENT, METRICS
 
 
@@ -239,9 +238,7 @@ def read_result(run: RowRun) -> Result:
         UserError: one of them is missing or damaged.
     """
     try:
-        with (run.folder / METRICS).open(newline="", encoding="utf-8") as file:
-            # A cell is empty where a value was not measured, or the run had another column before it was continued.
-            history = [{key: float(value) for key, value in line.items() if value} for line in csv.DictReader(file)]
+        history = read_metrics(run.folder / METRICS)
         environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         last = history[-1]
         weights = counted_weights(last)

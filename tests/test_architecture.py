@@ -13,12 +13,13 @@ ALLOWED = {
     "models": {"models", "dcls"},
     "training": {"training", "models", "dcls"},
     "evaluation": {"evaluation", "training", "models", "dcls"},
+    "analysis": {"analysis", "training", "models", "dcls"},
     "reproduction": {"reproduction", "evaluation", "training", "dcls"},
     "parity": {"parity", "training", "models", "dcls"},
     "faults": {"faults", "dcls", "train", "evaluation", "training"},
     "benchmarks": {"benchmarks", "parity", "training", "models", "dcls"},
 }
-TESTED = ("dcls", "models", "training", "evaluation", "reproduction")
+TESTED = ("dcls", "models", "training", "evaluation", "analysis", "reproduction")
 TESTED_ELSEWHERE = {
     "dcls/depthwise/triton_kernels.py": "test_dcls_depthwise.py",  # runs over every backend
     "dcls/depthwise/triton_rows.py": "test_dcls_depthwise.py",

@@ -478,6 +478,8 @@ class LoggingConfig(Section):
 
     log_interval: Count = 50
     """Updates between two lines of the log."""
+    report: bool = False
+    """Write report.html into the run's folder at its end, as scripts/report.py does."""
     wandb: Literal["off", "online", "offline"] = "off"
     """Weights & Biases: off, synchronized, or written to the run's folder only."""
     wandb_project: str = "dcls"

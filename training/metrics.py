@@ -33,6 +33,22 @@ def better_weights(row: Mapping[str, float]) -> str:
     return "ema" if row.get("ema_top1", -1.0) >= row["val_top1"] else "val"
 
 
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """Read the rows of a metrics.csv.
+
+    A cell is empty where a value was not measured, or the run had another column before it was continued.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return [{key: float(value) for key, value in line.items() if value} for line in csv.DictReader(lines)]
+    except (TypeError, csv.Error) as error:  # a line that is longer than the first; bytes that are no text
+        raise ValueError(str(error)) from None
+
+
 class MetricsLogger:
     """Reports of the first process; the others stay silent.
 

@@ -1,0 +1,106 @@
+"""Tables of words and numbers: what was run, on what, how it ended, and where the runs differ."""
+
+import statistics
+from collections.abc import Sequence
+
+from analysis.exhibit import Cell, NumberTable
+from analysis.run_data import RunData
+from training.metrics import counted_weights
+
+_PACKAGES = ("torch", "torchvision", "timm")
+
+
+def outcome_table(runs: Sequence[RunData]) -> NumberTable:
+    """List what each run reached, in how long."""
+    columns = [
+        "run",
+        "model",
+        "parameters",
+        "multiply-adds (G)",
+        "seed",
+        "epochs",
+        "top-1, last epoch (%)",
+        "top-1, best epoch (%)",
+        "images/s, median",
+        "waiting (%)",
+        "training time",
+    ]
+    return NumberTable(columns, [_outcome(run) for run in runs])
+
+
+def _outcome(run: RunData) -> list[Cell]:
+    size = run.environment.get("model")
+    size = size if isinstance(size, dict) else {}
+    multiply_adds, rows = size.get("multiply_adds"), run.history
+    prefix = counted_weights(rows[-1]) if rows else "val"
+    top1 = [row[f"{prefix}_top1"] for row in rows if f"{prefix}_top1" in row]
+    return [
+        run.name,
+        run.setting("model.name"),
+        size.get("parameters"),
+        round(multiply_adds / 1e9, 3) if multiply_adds else None,
+        None if (seed := run.setting("training.seed")) is None else str(seed),
+        len(rows) if run.is_finished else f"{len(rows)}, not finished",
+        round(top1[-1], 2) if top1 else None,
+        round(max(top1), 2) if top1 else None,
+        _median(run, "train_images_per_second", 0),
+        _median(run, "train_waiting", 1, 100.0),
+        _duration(run),
+    ]
+
+
+def _median(run: RunData, column: str, digits: int, factor: float = 1.0) -> float | None:
+    values = [row[column] * factor for row in run.history if column in row]
+    return round(statistics.median(values), digits) if values else None
+
+
+def _duration(run: RunData) -> str | None:
+    """Return the time of training alone, from the number of its images and their rate in each epoch."""
+    batch_size = run.setting("training.batch_size")
+    seconds, before = 0.0, 0.0
+    for row in run.history:
+        rate = row.get("train_images_per_second")
+        if not rate or "updates" not in row or not isinstance(batch_size, int):
+            return None
+        seconds += (row["updates"] - before) * batch_size / rate
+        before = row["updates"]
+    if not seconds:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def machine_table(runs: Sequence[RunData]) -> NumberTable:
+    """List on what each run was trained."""
+    columns = ["run", "date", "commit", "Python", *_PACKAGES, "hardware", "processes", "system"]
+    return NumberTable(columns, [_machine(run) for run in runs if run.environment])
+
+
+def _machine(run: RunData) -> list[Cell]:
+    facts = run.environment
+    packages = facts.get("packages")
+    packages = packages if isinstance(packages, dict) else {}
+    processor = f"{facts.get('cores')} cores of {facts.get('processor')}"
+    values = [
+        facts.get("date"),
+        (facts.get("commit") or "unknown")[:10],
+        facts.get("python"),
+        *(packages.get(name) for name in _PACKAGES),
+        f"{facts['gpu']}, {processor}" if facts.get("gpu") else processor,
+        facts.get("processes"),
+        facts.get("system"),
+    ]
+    return [run.name, *(None if value is None else str(value) for value in values)]
+
+
+def difference_table(runs: Sequence[RunData]) -> NumberTable:
+    """List the keys of the configuration in which the runs differ."""
+    configured = [run for run in runs if run.config]
+    keys = dict.fromkeys(f"{section}.{key}" for run in configured for section, s in run.config.items() for key in s)
+    lines: list[list[Cell]] = []
+    for key in keys:
+        values = [run.setting(key) for run in configured]
+        if any(value != values[0] for value in values):
+            lines.append([key, *(str(value) for value in values)])
+    return NumberTable(["key", *(run.name for run in configured)], lines)

@@ -1,0 +1,94 @@
+"""How far the elements of the kernels moved through training, and how their spreads changed."""
+
+import html
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.colors import color
+from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
+from analysis.run_groups import RunGroup
+from training.position_history import Elements
+
+History = Sequence[tuple[int, Elements]]
+Lines = dict[str, dict[int, float]]
+"""Name -> value by epochs completed."""
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def movement_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
+    """Draw the first run of each group that has kept its positions."""
+    found = []
+    for key, title, unit, measure in (
+        ("moved", "How far elements are from where they began", "mean distance (pixels)", mean_distances),
+        ("spreads", "How wide elements are", "mean spread (pixels)", mean_spreads),
+    ):
+        lines = _lines_of_all(groups, measure)
+        if lines:
+            found.append(_exhibit(key, title, unit, lines))
+    return found
+
+
+def mean_distances(history: History) -> Lines:
+    """Measure how far the elements of each layer or set are from where they were first, in pixels, on average."""
+    start = history[0][1]
+    return _by_name(
+        history,
+        lambda name, positions, _: (
+            None
+            if name not in start or start[name][0].shape != positions.shape
+            else float(np.linalg.norm(positions.astype(np.float32) - start[name][0].astype(np.float32), axis=0).mean())
+        ),
+    )
+
+
+def mean_spreads(history: History) -> Lines:
+    """Average the learned spreads of each layer or set, in pixels."""
+    return _by_name(history, lambda _, __, spread: None if spread is None else float(spread.astype(np.float32).mean()))
+
+
+def _by_name(history: History, measure: Callable[[str, np.ndarray, np.ndarray | None], float | None]) -> Lines:
+    lines: Lines = {}
+    for epoch, elements in history:
+        for name, (positions, spread) in elements.items():
+            value = measure(name, positions, spread)
+            if value is not None:
+                lines.setdefault(name, {})[epoch] = value
+    return lines
+
+
+def _lines_of_all(groups: Sequence[RunGroup], measure: Callable[[History], Lines]) -> list[tuple[str, Lines]]:
+    """Return the name of each run and its lines, of those that have some."""
+    measured = [(group.first.name, measure(group.first.positions)) for group in groups if group.first.positions]
+    return [(name, lines) for name, lines in measured if lines]
+
+
+def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]]) -> Exhibit:
+    figure = go.Figure()
+    columns, values = ["epochs completed"], []
+    for dash, (run, lines) in enumerate(runs):
+        short = short_names(list(lines))
+        for index, (name, line) in enumerate(lines.items()):
+            label = short[name] if len(runs) == 1 else f"{run}: {short[name]}"
+            columns.append(label)
+            values.append(line)
+            figure.add_scatter(
+                x=list(line),
+                y=list(line.values()),
+                name=html.escape(label),
+                mode="lines",
+                line={"color": color(index), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
+                hovertemplate="%{y:.3g}",
+            )
+    figure.update_layout(xaxis_title="epochs completed", yaxis_title=unit, yaxis_rangemode="tozero")
+    epochs = sorted({epoch for line in values for epoch in line})
+    table: list[list[Cell]] = [[str(epoch), *(line.get(epoch) for line in values)] for epoch in epochs]
+    last = "; ".join(f"{label} {line[max(line)]:.2f}" for label, line in zip(columns[1:], values, strict=True))
+    return Exhibit(
+        key,
+        title,
+        f"{title}, by layer or set of shared positions. At the end, in pixels: {last}.",
+        figure,
+        NumberTable(columns, table),
+    )

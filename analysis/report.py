@@ -1,0 +1,40 @@
+"""From the folders of runs to the file of their report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.page import MARK, render
+from analysis.run_data import read_runs
+from dcls.errors import UserError
+from training.atomic_io import write_text_atomic
+
+REPORT = "report.html"
+
+
+def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the report of one or several runs.
+
+    Args:
+        folders: Of the runs.
+        out: The file; by default report.html in the first of the folders.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: a folder holds no run, or the file cannot be written or is something else than a report.
+    """
+    out = out or folders[0] / REPORT
+    runs = read_runs(folders)
+    _check_may_write(out)
+    write_text_atomic(out, render(runs))
+    return out
+
+
+def _check_may_write(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent}", "create it or choose another file", key="--out")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder", "name a file in it", key="--out")
+    if out.exists() and MARK.encode() not in out.read_bytes()[:4096]:
+        raise UserError(f"{out} is there already, and no report", "choose another file", key="--out")

@@ -1,0 +1,147 @@
+"""What the folder of a run holds, finished or not; what is damaged is noted, and the rest is read."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from torch import nn
+
+from dcls.checkpoints.description import ModelDescription
+from dcls.errors import UserError
+from models.loading import load_model
+from training.config_file import INVALID_YAML
+from training.metrics import read_metrics
+from training.position_history import Elements, load_history
+from training.run_folder import BEST, CONFIG, ENVIRONMENT, LAST, METRICS, WEIGHTS, saved_states
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run.
+
+    Attributes:
+        name: What tells it from the other runs of the page.
+        history: A row of numbers for each finished epoch, as in metrics.csv.
+        config: Its configuration by section and key, {} where it cannot be read.
+        environment: Versions, hardware and size of the model, {} where they cannot be read.
+        weights: The file that the model's weights are from.
+        model: With these weights, in eval mode; None where no file of weights can be read.
+        description: What that file says about its model.
+        positions: Where the elements were, by epochs completed.
+        notes: What is missing or damaged, a sentence each.
+    """
+
+    folder: Path
+    name: str
+    history: list[dict[str, float]] = field(default_factory=list)
+    config: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    model: nn.Module | None = None
+    description: ModelDescription | None = None
+    positions: list[tuple[int, Elements]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it was trained to its end."""
+        return (self.folder / WEIGHTS).is_file()
+
+    def setting(self, key: str) -> Any:
+        """Return the value of a key of its configuration, such as training.seed; None where it has none."""
+        section, _, name = key.partition(".")
+        return self.config.get(section, {}).get(name)
+
+
+def read_runs(folders: Sequence[Path]) -> list[RunData]:
+    """Read runs in the order given; one that is named twice is read once.
+
+    Raises:
+        UserError: one of the folders holds no run.
+    """
+    different = list({folder.resolve(): folder for folder in folders}.values())
+    return [read_run(folder, name) for folder, name in zip(different, _names(different), strict=True)]
+
+
+def read_run(folder: Path, name: str) -> RunData:
+    """Read one run.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    if not any((folder / file).is_file() for file in (METRICS, CONFIG, LAST, WEIGHTS)):
+        raise UserError(
+            f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",
+            "name the folder of a run, such as output/quickstart",
+        )
+    notes: list[str] = []
+    weights, model, description = _read_model(folder, notes)
+    run = RunData(
+        folder,
+        name,
+        _read(folder / METRICS, read_metrics, [], notes),
+        _read(folder / CONFIG, _read_config, {}, notes),
+        _read(folder / ENVIRONMENT, _read_environment, {}, notes),
+        weights,
+        model,
+        description,
+        load_history(folder),
+        notes,
+    )
+    if not run.is_finished:
+        notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
+    return run
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of the paths that differ."""
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _read(file: Path, reader: Callable[[Path], Content], default: Content, notes: list[str]) -> Content:
+    """Read a file of a run; where that fails, say why and return the default."""
+    if not file.is_file():
+        notes.append(f"{file.name} is missing.")
+        return default
+    try:
+        return reader(file)
+    except (OSError, *INVALID_YAML) as error:
+        notes.append(f"{file.name} is damaged and left out: {str(error).splitlines()[0]:.200}")
+        return default
+
+
+def _read_config(file: Path) -> dict[str, dict[str, Any]]:
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or not all(isinstance(section, dict) for section in config.values()):
+        raise ValueError("it has no sections")
+    return config
+
+
+def _read_environment(file: Path) -> dict[str, Any]:
+    environment = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(environment, dict):
+        raise ValueError("it has no keys")
+    return environment
+
+
+def _read_model(folder: Path, notes: list[str]) -> tuple[Path | None, nn.Module | None, ModelDescription | None]:
+    """Load the final weights or, of a run that is not finished, the newest ones that are not damaged."""
+    candidates = (folder / WEIGHTS, folder / LAST, *saved_states(folder), folder / BEST)
+    for file in (candidate for candidate in candidates if candidate.is_file()):
+        try:
+            model, description = load_model(file)
+            return file, model, description
+        except UserError as error:
+            notes.append(f"{file.name} is left out: {error}")
+    notes.append("There are no weights, so kernels and receptive field are not shown.")
+    return None, None, None

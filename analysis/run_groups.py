@@ -1,0 +1,95 @@
+"""Runs that differ in their seed only belong together: one curve with a band."""
+
+import json
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.run_data import RunData
+
+_OF_NO_CONSEQUENCE = ("checkpoint", "logging")
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs with one configuration.
+
+    Attributes:
+        name: What they are called on the page.
+        runs: At least one.
+    """
+
+    name: str
+    runs: list[RunData]
+
+    @property
+    def first(self) -> RunData:
+        """The run that stands for the others where only one can be shown."""
+        return self.runs[0]
+
+    @property
+    def columns(self) -> set[str]:
+        """Every column that the metrics of some run have."""
+        return {column for run in self.runs for row in run.history for column in row}
+
+    def curve(self, column: str) -> "Curve":
+        """Return one column of the metrics over the epochs that have it."""
+        values: dict[int, list[float]] = {}
+        for run in self.runs:
+            for row in run.history:
+                if column in row:
+                    values.setdefault(int(row["epoch"]), []).append(row[column])
+        return Curve(dict(sorted(values.items())))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The values of all runs of a group, by epoch."""
+
+    values: dict[int, list[float]]
+
+    @property
+    def epochs(self) -> list[int]:
+        """In ascending order."""
+        return list(self.values)
+
+    @property
+    def means(self) -> list[float]:
+        """Over the runs that have reached the epoch."""
+        return [statistics.fmean(at) for at in self.values.values()]
+
+    @property
+    def lowest(self) -> list[float]:
+        """Of all runs."""
+        return [min(at) for at in self.values.values()]
+
+    @property
+    def highest(self) -> list[float]:
+        """Of all runs."""
+        return [max(at) for at in self.values.values()]
+
+
+def group_runs(runs: Sequence[RunData]) -> list[RunGroup]:
+    """Gather runs with the same configuration except for the seed, in the order in which they come."""
+    found: dict[str, list[RunData]] = {}
+    for run in runs:
+        found.setdefault(_recipe(run), []).append(run)
+    return [RunGroup(_name(members), members) for members in found.values()]
+
+
+def _recipe(run: RunData) -> str:
+    """Return all that runs of a group have in common; a run without a configuration is alone."""
+    if not run.config:
+        return str(run.folder.resolve())
+    sections = {name: dict(keys) for name, keys in run.config.items() if name not in _OF_NO_CONSEQUENCE}
+    sections.get("training", {}).pop("seed", None)
+    return json.dumps(sections, sort_keys=True, default=str)
+
+
+def _name(runs: list[RunData]) -> str:
+    if len(runs) == 1:
+        return runs[0].name
+    without_seed = {re.sub(r"[-_. ]*seed[-_. ]*\d+$", "", run.name) for run in runs}
+    name = without_seed.pop() if len(without_seed) == 1 else runs[0].name
+    return f"{name or runs[0].name} ({len(runs)} runs)"

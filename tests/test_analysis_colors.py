@@ -1,0 +1,30 @@
+import pytest
+
+from analysis.colors import BACKGROUNDS, INKS, PALETTE, color, themes
+
+
+def luminance(code: str) -> float:
+    parts = [value / 255 for value in bytes.fromhex(code[1:])]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    """As the Web Content Accessibility Guidelines define it."""
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("mode", BACKGROUNDS)
+def test_lines_and_words_can_be_told_from_the_page(mode) -> None:
+    assert contrast(INKS[mode], BACKGROUNDS[mode]) >= 7
+    assert all(contrast(shade, BACKGROUNDS[mode]) >= 3 for shade in PALETTE)
+
+
+def test_figures_are_transparent_and_in_the_ink_of_the_page() -> None:
+    for mode, theme in themes().items():
+        assert theme["layout"]["paper_bgcolor"].endswith(", 0)") and theme["layout"]["font"]["color"] == INKS[mode]
+
+
+def test_colors_begin_again_after_the_last() -> None:
+    assert color(0, 0.5) == "rgba(10, 123, 194, 0.5)" and color(len(PALETTE)) == color(0)

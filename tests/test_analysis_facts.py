@@ -1,0 +1,29 @@
+from report_runs import DENSE, report_run
+
+from analysis.facts import difference_table, machine_table, outcome_table
+from analysis.run_data import RunData, read_runs
+
+
+def test_outcomes_have_accuracy_size_and_time(tmp_path) -> None:
+    table = outcome_table([*read_runs([report_run(tmp_path, "some")]), RunData(tmp_path, "nothing")])
+    line = dict(zip(table.columns, table.lines[0], strict=True))
+    assert (line["top-1, last epoch (%)"], line["top-1, best epoch (%)"], line["epochs"]) == (70.0, 70.0, 3)
+    assert (line["parameters"], line["images/s, median"], line["waiting (%)"]) == (123_456, 100.0, 25.0)
+    assert line["training time"] == "0 min 1 s", "9 updates of 12 images, 100 images a second"
+    assert table.texts()[1][:3] == ["nothing", "–", "–"]
+
+
+def test_machines_have_versions_and_hardware(tmp_path) -> None:
+    runs = read_runs([report_run(tmp_path, "some")])
+    (line,) = machine_table(runs).texts()
+    assert line[:6] == ["some", "2026-01-01T00:00:00+00:00", "c0ffeec0ff", "3.12", "2.14", "–"]
+    assert "2 cores of some processor" in line
+    runs[0].environment.update(gpu="some GPU", packages=None, model=None)
+    assert "some GPU, 2 cores of some processor" in machine_table(runs).texts()[0] and outcome_table(runs).texts()
+
+
+def test_only_keys_that_differ_are_listed(tmp_path) -> None:
+    runs = read_runs([report_run(tmp_path, "a"), report_run(tmp_path, "b", model=DENSE, seed=1)])
+    keys = [line[0] for line in difference_table(runs).lines]
+    assert keys == ["model.name", "model.options", "training.seed"]
+    assert difference_table(runs[:1]).lines == []

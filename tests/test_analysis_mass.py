@@ -1,0 +1,21 @@
+import pytest
+from report_runs import DENSE, drawn, report_run
+
+from analysis.mass import mass_exhibits
+from analysis.run_data import read_runs
+from analysis.run_groups import group_runs
+from dcls.diagnostics import describe_model
+
+
+def test_bars_and_tables_are_the_diagnostics_of_every_layer(tmp_path) -> None:
+    runs = read_runs([report_run(tmp_path, "some"), report_run(tmp_path, "dense", model=DENSE)])
+    radius, outside, elements = mass_exhibits(group_runs(runs))
+    described = list(describe_model(runs[0].model).values())
+    assert list(drawn(radius.figure, "some")) == pytest.approx([layer.effective_radius for layer in described])
+    assert list(drawn(outside.figure, "some")) == pytest.approx([100 * layer.mass_outside for layer in described])
+    assert len(elements.table.lines) == 5 and elements.table.lines[0][0] == "stages.0.blocks.0"
+    assert elements.table.lines[0][5] == pytest.approx(100 * described[0].coinciding)
+
+
+def test_a_dense_run_alone_has_no_kernels_to_describe(tmp_path) -> None:
+    assert mass_exhibits(group_runs(read_runs([report_run(tmp_path, "dense", model=DENSE)]))) == []

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+from report_runs import DENSE, report_run
+
+from analysis.movement import mean_distances, mean_spreads, movement_exhibits
+from analysis.run_data import read_runs
+from analysis.run_groups import group_runs
+
+
+def test_distances_are_from_the_first_epoch_and_spreads_as_they_are() -> None:
+    start, end = np.zeros((2, 4, 1, 3)), np.stack([np.full((4, 1, 3), 3.0), np.full((4, 1, 3), 4.0)])
+    history = [(2, {"a": (start, None)}), (5, {"a": (end, end), "new": (end, None)})]
+    assert mean_distances(history) == {"a": {2: 0.0, 5: 5.0}}
+    assert mean_spreads(history) == {"a": {5: 3.5}}
+
+
+def test_each_set_of_positions_is_a_line(tmp_path) -> None:
+    runs = read_runs([report_run(tmp_path, "some"), report_run(tmp_path, "dense", model=DENSE)])
+    moved, spreads = movement_exhibits(group_runs(runs))
+    assert [trace.name for trace in moved.figure.data] == [f"stages.{stage}" for stage in range(4)]
+    assert list(moved.figure.data[0].y) == pytest.approx([0, 0.5, 1.0, 1.5], abs=0.01)
+    assert list(spreads.figure.data[0].y) == pytest.approx([0.5] * 4, abs=0.01)
+    assert "stages.0 1.50" in moved.summary and moved.table.columns[0] == "epochs completed"
+
+
+def test_without_a_history_there_is_nothing_to_draw(tmp_path) -> None:
+    assert movement_exhibits(group_runs(read_runs([report_run(tmp_path, "dense", model=DENSE)]))) == []

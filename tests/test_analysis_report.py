@@ -1,0 +1,31 @@
+import pytest
+from report_runs import report_run
+
+import analysis.report
+from analysis.page import MARK
+from analysis.report import write_report
+from dcls.errors import UserError
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis.report, "render", lambda runs: f"<head>{MARK} {len(runs)}")
+    return report_run(tmp_path, "some")
+
+
+def test_a_report_is_beside_its_first_run_and_takes_the_place_of_the_one_before(run) -> None:
+    assert write_report([run, run]) == run / "report.html"
+    assert (run / "report.html").read_text() == f"<head>{MARK} 1"
+    assert write_report([run]) == run / "report.html"
+
+
+def test_what_is_no_report_is_not_overwritten(run, tmp_path) -> None:
+    (tmp_path / "thesis.html").write_text("years of work")
+    for out, problem in (
+        (tmp_path / "thesis.html", "is there already, and no report; choose another file"),
+        (tmp_path / "missing" / "x.html", "there is no folder"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            write_report([run], out)
+    assert (tmp_path / "thesis.html").read_text() == "years of work"

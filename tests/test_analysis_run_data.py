@@ -1,0 +1,80 @@
+import shutil
+
+import pytest
+from report_runs import DENSE, report_run
+
+from analysis.run_data import read_run, read_runs
+from dcls.errors import UserError
+from training.checkpoints.checkpoint import save_checkpoint
+
+
+def test_a_finished_run_is_read_whole(tmp_path) -> None:
+    run = read_run(report_run(tmp_path, "some", seed=3), "some")
+    assert run.is_finished and run.notes == [] and run.weights.name == "model.safetensors"
+    assert [row["val_top1"] for row in run.history] == [53.0, 63.0, 73.0]
+    assert run.setting("training.seed") == 3 and run.setting("no.such_key") is None
+    assert [epoch for epoch, _ in run.positions] == [0, 1, 2, 3]
+    assert run.environment["python"] == "3.12" and not run.model.training
+
+
+def test_a_dense_run_has_no_positions(tmp_path) -> None:
+    run = read_run(report_run(tmp_path, "dense", model=DENSE), "dense")
+    assert run.positions == [] and run.notes == [] and run.model is not None
+
+
+@pytest.mark.parametrize(
+    ("damage", "note"),
+    [
+        (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,fifty\n"), "metrics.csv is damaged and"),
+        (lambda folder: (folder / "metrics.csv").write_bytes(b"epoch\n\x00\xff\n"), "metrics.csv is damaged and"),
+        (lambda folder: (folder / "metrics.csv").unlink(), "metrics.csv is missing"),
+        (lambda folder: (folder / "config.yaml").write_text("model: [\n"), "config.yaml is damaged and"),
+        (lambda folder: (folder / "config.yaml").write_text("just text"), "config.yaml is damaged and"),
+        (lambda folder: (folder / "environment.json").write_text("[1]"), "environment.json is damaged and"),
+        (lambda folder: (folder / "environment.json").write_text('{"python": '), "environment.json is damaged and"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"no weights"), "model.safetensors is left out"),
+    ],
+)
+def test_what_is_damaged_is_noted_and_the_rest_is_read(tmp_path, damage, note) -> None:
+    folder = report_run(tmp_path, "some")
+    damage(folder)
+    run = read_run(folder, "some")
+    assert note in run.notes[0]
+    assert (run.model is None) == note.startswith("model") and bool(run.history) != note.startswith("metrics")
+
+
+def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:
+    folder = report_run(tmp_path, "some")
+    (folder / "model.safetensors").unlink()
+    run = read_run(folder, "some")
+    assert not run.is_finished and run.model is None
+    assert run.notes == [
+        "There are no weights, so kernels and receptive field are not shown.",
+        "The run is not finished; 3 of its epochs are.",
+    ]
+
+
+def test_a_state_takes_the_place_of_weights_that_are_damaged(tmp_path) -> None:
+    folder = report_run(tmp_path, "some")
+    whole = read_run(folder, "some")
+    content = {"state_dict": whole.model.state_dict(), "description": whole.description.to_dict()}
+    save_checkpoint(folder / "last.pt", content)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    run = read_run(folder, "some")
+    assert run.weights.name == "last.pt" and run.model is not None and len(run.notes) == 1
+
+
+@pytest.mark.parametrize("name", ["empty", "missing", "file"])
+def test_a_folder_that_holds_no_run_is_refused(tmp_path, name) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"{name} holds no run: .*name the folder of a run"):
+        read_runs([tmp_path / name])
+
+
+def test_names_are_as_short_as_they_can_be_and_a_run_is_read_once(tmp_path) -> None:
+    first = report_run(tmp_path / "a", "some")
+    second = tmp_path / "b" / "some"
+    shutil.copytree(first, second)
+    assert [run.name for run in read_runs([first, first / ".." / "some"])] == ["some"]
+    assert [run.name for run in read_runs([first, second])] == ["a/some", "b/some"]
