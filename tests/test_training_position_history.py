@@ -14,7 +14,7 @@ from dcls.diagnostics import spreads
 from dcls.errors import UserError
 from training.data.batches import BatchPlan
 from training.objective import make_objective
-from training.position_history import PositionHistory, history_files, load_history
+from training.position_history import PositionHistory, current_elements, history_files, load_history
 from training.state import EpochProgress, TrainState, make_state
 
 
@@ -69,6 +69,15 @@ def test_positions_that_half_precision_would_round_are_kept_whole(tmp_path) -> N
     PositionHistory(tmp_path, 2).begin(state_of(model))
     positions, _ = load_history(tmp_path)[0][1]["0"]
     assert np.array_equal(positions, model[0].positions.detach().numpy())
+
+
+@pytest.mark.parametrize("extent", [9, 4001])
+def test_what_is_kept_does_not_follow_the_layer_as_it_trains(extent) -> None:
+    layer = dcls.Dcls1d(2, 2, 3, extent, initial_positions="uniform")
+    positions, _ = current_elements(layer)[""]
+    before = positions.copy()
+    nn.init.zeros_(layer.positions)
+    assert np.array_equal(positions, before)
 
 
 def test_a_shared_set_is_kept_once_by_its_name(tmp_path) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dcls.diagnostics import describe_model
 from training.atomic_io import write_text_atomic
 from training.config import Config
 from training.data.loaders import cores_per_process, loader_processes
 from training.data.wait_clock import WORTH_A_WARNING, advice
 from training.loop import UpdateSummary
 from training.position_history import PositionHistory
+from training.position_warnings import PositionWarnings
 from training.processes.distributed import DistributedContext
 from training.run_folder import METRICS
 from training.state import TrainState
@@ -71,12 +73,14 @@ class MetricsLogger:
         self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.positions = PositionHistory(folder, config.schedule.total_epochs)
+        self.position_warnings = PositionWarnings(config, folder)
         self.wandb = None
         if self.is_main:
             if state.history or self.csv_file.exists():
                 self._write_table(state.history)
             self._keep_lines_until(state)
             self.positions.begin(state)
+            self.position_warnings.begin(state)
             if config.logging.wandb != "off":
                 from training.wandb_logger import WandbLogger  # slow to import, and not needed by most
 
@@ -116,8 +120,9 @@ class MetricsLogger:
         self._write_table(state.history)
         self._append_json({"kind": "epoch", **row})
         self.positions.epoch(state)
+        described = describe_model(state.model)
         if self.wandb is not None:
-            self.wandb.epoch(row, state.model, state.updates)
+            self.wandb.epoch(row, state.model, described, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s  waiting {row['train_waiting']:.0%}"
         if row.get("loader_images_per_second"):
@@ -126,6 +131,8 @@ class MetricsLogger:
         if row["train_waiting"] > WORTH_A_WARNING and not self._has_advised:
             self._has_advised = True
             self.say(f"warning: {advice(row['train_waiting'], self.num_workers, cores_per_process())}")
+        for warning in self.position_warnings.epoch(state, described):
+            self.say(f"warning: {warning}")
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar where there is one."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,14 @@ def load_history(run: str | Path) -> list[tuple[int, Elements]]:
     return history
 
 
+def first_elements(run: str | Path) -> tuple[int, Elements] | None:
+    """Read the first file of a run's history that is not damaged: its epoch and elements, if there is one."""
+    for epoch, path in history_files(Path(run) / FOLDER):
+        with suppress(Exception):  # as above
+            return epoch, _read(path)
+    return None
+
+
 def history_files(folder: Path) -> list[tuple[int, Path]]:
     """Return the files of a history, by epochs completed."""
     numbered = [(path.stem.removeprefix("epoch_"), path) for path in folder.glob("epoch_*.npz")]
@@ -130,7 +138,8 @@ def _arrays(model: nn.Module) -> dict[str, np.ndarray]:
 
 def _compact(values: Tensor) -> np.ndarray:
     values = values.detach().float().cpu()
-    return (values.half() if bool(values.abs().max() < _LARGEST_HALF) else values).numpy()
+    dtype = torch.float16 if bool(values.abs().max() < _LARGEST_HALF) else torch.float32
+    return values.to(dtype, copy=True).numpy()  # numpy() alone would follow the layer as it trains
 
 
 def _read(path: Path) -> Elements:

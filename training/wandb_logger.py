@@ -1,7 +1,7 @@
 """Weights & Biases: the same run after every restart; whatever goes wrong there, the training goes on."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import wandb
 from torch import nn
 
 import dcls
+from dcls.diagnostics import LayerDiagnostics
 from dcls.errors import UserError
 from training.config import Config
 from training.loop import UpdateSummary
@@ -67,10 +68,22 @@ class WandbLogger:
         rates = {f"learning_rate/{name}": rate for name, rate in values.pop("learning_rates").items()}
         self._log(values | rates, step.update)
 
-    def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
-        """Figures of an epoch; of models with DCLS layers the positions, spreads and strongest kernels, too."""
+    def epoch(
+        self, row: dict[str, Any], model: nn.Module, described: Mapping[str, LayerDiagnostics], update: int
+    ) -> None:
+        """Log what an epoch has measured; of models with DCLS layers what they have learned, too.
+
+        Args:
+            described: Every DCLS layer of the model, by its name.
+        """
+        numbers = {
+            f"diagnostics/{name}/{key}": value
+            for name, layer in described.items()
+            for key, value in asdict(layer).items()
+            if value is not None
+        }
         with self._outages_ignored():
-            self._log(row | _pictures(model), update)
+            self._log(row | numbers | _pictures(model), update)
 
     def finish(self) -> None:
         """Send the rest and end the run."""
