@@ -219,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "ratio": round(rates[OURS] / rates[TIMM], 2),
         "timm_with_prefetcher_images_per_second_per_core": round(rates[PREFETCHER], 1),
         "ratio_with_prefetcher": round(rates[OURS] / rates[PREFETCHER], 2),
+        "milliseconds_by_step": {name: dict(zip(STEPS, by_step[name], strict=True)) for name in (TIMM, OURS)},
         "environment": describe_environment(),
     }))  # fmt: skip
 

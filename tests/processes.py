@@ -52,6 +52,7 @@ def _be_script(command: list[str], variables: dict[str, str], out: str, err: str
     os.environ.update(variables)
     os.chdir(folder)
     sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
+    multiprocessing.set_start_method(None, force=True)  # the system's own, for what the script starts
     torch.set_num_threads(1)
     try:
         runpy.run_path(command[0], run_name="__main__")

@@ -2,19 +2,16 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from processes import run_script
 
-REPOSITORY = Path(__file__).parent.parent
 SETTINGS = ["model.name=convnext_atto_dcls_gaussian", "data.image_size=32", "model.drop_path_rate=0"]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/benchmark_data.py", "--batches", "2", "--batch-size", "4", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_script("scripts/benchmark_data.py", "--batches", "2", "--batch-size", "4", *arguments)
 
 
 @pytest.mark.parametrize("recipe", ["convnext_tiny_dcls_gaussian", "convformer_s18_dcls_gaussian"])
@@ -29,6 +26,7 @@ def test_both_pipelines_are_measured_by_step(image_folder, recipe) -> None:
     numbers = json.loads(result.stdout.splitlines()[-1])
     ours, timms = numbers["images_per_second_per_core"], numbers["timm_images_per_second_per_core"]
     assert ours > 0 and timms > 0 and numbers["ratio"] == pytest.approx(ours / timms, abs=0.02)
+    assert all(len(steps) == 4 and min(steps.values()) >= 0 for steps in numbers["milliseconds_by_step"].values())
 
 
 def test_a_missing_folder_is_said_in_one_line(tmp_path) -> None:
