@@ -1,6 +1,6 @@
 """Dilated Convolution with Learnable Spacings: the layer library. Needs torch, and Triton where that comes with it."""
 
-from dcls import diagnostics
+from dcls import diagnostics, plot
 from dcls.conv import Dcls1d, Dcls2d, Dcls3d, DclsNd
 from dcls.conversion import Conversion, convert
 from dcls.discretization import discretized
@@ -34,6 +34,7 @@ __all__ = [
     "discretized",
     "from_reference",
     "param_groups",
+    "plot",
     "position_names",
     "position_owners",
     "register_clamp_hook",

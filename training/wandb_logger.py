@@ -17,7 +17,6 @@ from dcls.diagnostics import LayerDiagnostics
 from dcls.errors import UserError
 from training.config import Config
 from training.loop import UpdateSummary
-from training.plot_kernels import plot_kernels
 
 OUTAGE_SECONDS = 60
 
@@ -112,7 +111,10 @@ def _pictures(model: nn.Module) -> dict[str, Any]:
     owners = dcls.position_owners(model)
     if not owners:
         return {}
-    found: dict[str, Any] = {"kernels": wandb.Image(plot_kernels(model))}
+    found: dict[str, Any] = {
+        "kernels": wandb.Image(dcls.plot.strongest_kernels(model)),
+        "positions": wandb.Image(dcls.plot.positions(model)),
+    }
     for name, owner in owners.items():
         for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):
             if parameter is not None:

@@ -1,0 +1,193 @@
+"""Pictures of what layers have learned, as Matplotlib figures: ``pip install 'dcls-imagenet[plot]'``."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dcls.conv import DclsNd
+from dcls.diagnostics import kernel_bounds, spreads
+from dcls.optim import position_owners
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["kernel", "movement", "positions", "strongest_kernels"]
+
+KERNELS_PER_SET = 6
+_RING = 0.5
+"""Radius in pixels of an element whose spread is not learned."""
+
+
+@torch.no_grad()
+def kernel(layer: DclsNd, channel: int = 0) -> "Figure":
+    """Draw the dense kernel of an output channel, and a ring where each element sits, its radius the spread.
+
+    Red is positive, blue negative. A 1-D kernel is a curve; of a 3-D one, each slice along the first axis is drawn. Of
+    several channels per group it is the first.
+
+    Raises:
+        ValueError: the layer has no such channel.
+        ImportError: Matplotlib is not installed.
+    """
+    if not 0 <= channel < layer.out_channels:
+        raise ValueError(f"channel must be between 0 and {layer.out_channels - 1}, got {channel}")
+    dense = layer.kernel()[channel, 0].float().cpu()
+    slices = dense if dense.ndim == 3 else dense[None]
+    figure = _figure(max(3.0, 2.2 * len(slices)), 3.0)
+    grid = figure.subplots(1, len(slices), squeeze=False)
+    for index, (axes, image) in enumerate(zip(grid[0], slices, strict=True)):
+        if image.ndim == 1:
+            _draw_curve(axes, image, _elements(layer, channel))
+        else:
+            _draw_image(
+                axes, image, _elements(layer, channel, index if dense.ndim == 3 else None), float(dense.abs().max())
+            )
+            axes.set_title(f"slice {index - len(slices) // 2}" if dense.ndim == 3 else "", fontsize=8)
+    figure.suptitle(f"channel {channel}, {'x'.join(map(str, layer.dilated_kernel_size))}", fontsize=9)
+    return figure
+
+
+@torch.no_grad()
+def strongest_kernels(model: nn.Module) -> "Figure":
+    """Draw, for each set of positions in two axes, the strongest kernels of its first layer.
+
+    Raises:
+        ImportError: Matplotlib is not installed.
+    """
+    layers = first_layer_of_each_set(model)
+    figure = _figure(1.6 * KERNELS_PER_SET, 1.75 * max(1, len(layers)))
+    grid = figure.subplots(max(1, len(layers)), KERNELS_PER_SET, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for row, (name, layer) in zip(grid, layers.items(), strict=False):
+        kernels = layer.kernel()[:, 0].float().cpu()
+        strongest = kernels.flatten(1).norm(dim=1).topk(min(KERNELS_PER_SET, len(kernels))).indices
+        for axes, channel in zip(row, strongest.tolist(), strict=False):
+            _draw_image(axes, kernels[channel], _elements(layer, channel), float(kernels[channel].abs().max()))
+            axes.text(0.98, 0.02, f"{channel}", transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
+        row[0].set_title(f"{name}, {'x'.join(map(str, layer.dilated_kernel_size))}", fontsize=8, loc="left")
+    figure.suptitle("Strongest kernels; each ring is an element, its radius the learned spread", fontsize=9)
+    return figure
+
+
+@torch.no_grad()
+def positions(model: nn.Module) -> "Figure":
+    """Draw where the elements of every set of positions are, all kernels of a set in one histogram.
+
+    Of positions along three axes, the last two are drawn.
+
+    Raises:
+        ValueError: the model has no DCLS layer.
+        ImportError: Matplotlib is not installed.
+    """
+    owners = position_owners(model)
+    if not owners:
+        raise ValueError(f"{type(model).__name__} has no DCLS layer, so there are no positions")
+    figure = _figure(3.0 * len(owners), 3.0)
+    grid = figure.subplots(1, len(owners), squeeze=False)
+    for axes, (name, owner) in zip(grid[0], owners.items(), strict=True):
+        places = owner.positions.detach().float().cpu().flatten(1)
+        edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in kernel_bounds(owner)]
+        if len(places) == 1:
+            axes.hist(places[0].tolist(), bins=edges[0])
+            axes.set_xlabel("position (pixels)")
+        else:
+            rows, columns = places[-2:].tolist()
+            axes.hist2d(columns, rows, bins=[edges[-1], edges[-2]], cmap="magma")
+            axes.invert_yaxis()
+            axes.set_aspect("equal")
+        axes.set_title(name or type(owner).__name__, fontsize=8)
+    return figure
+
+
+def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figure":
+    """Draw how far the elements of each set have moved since the beginning, on average, over the epochs.
+
+    Args:
+        history: (epoch, {name: (positions, spreads)}) in order, as a run keeps them: positions are (axes, ...).
+
+    Raises:
+        ValueError: there is no epoch.
+        ImportError: Matplotlib is not installed.
+    """
+    if not history:
+        raise ValueError("the history holds no epoch")
+    figure = _figure(5.0, 3.2)
+    axes = figure.subplots()
+    for name, (start, _) in history[0][1].items():
+        moved = [(epoch, _distance(sets[name][0], start)) for epoch, sets in history if name in sets]
+        axes.plot(*zip(*moved, strict=True), marker=".", label=name)
+    axes.set(xlabel="epoch", ylabel="mean movement (pixels)")
+    axes.legend(frameon=False, fontsize=7)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
+    """Name -> layer, one for each set of positions in two axes."""
+    found: dict[int, tuple[str, DclsNd]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, DclsNd) and module.ndim == len(module.learned_axes) == 2:
+            found.setdefault(id(module._shared() or module), (name, module))
+    return dict(found.values())
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Matplotlib is not installed; install it with pip install 'dcls-imagenet[plot]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> list[tuple[list[float], list[float]]]:
+    """Return (place, spread) of the elements of a kernel, along its last two axes or its only one.
+
+    Args:
+        slice_index: Of a 3-D kernel: only those that are nearest to this slice.
+    """
+    spread = spreads(layer)
+    radius = torch.full_like(layer.positions, _RING) if spread is None else spread
+    fixed = [axis for axis in range(layer.ndim) if axis not in layer.learned_axes]
+    shape = layer.positions.shape[3:]
+    places, radii = [torch.empty(0)] * layer.ndim, [torch.empty(0)] * layer.ndim
+    for row, axis in enumerate(layer.learned_axes):
+        places[axis], radii[axis] = (values[row, channel, 0].float().cpu() for values in (layer.positions, radius))
+    for row, axis in enumerate(fixed):
+        size = layer.dilated_kernel_size[axis]
+        grid = (torch.arange(size) - size // 2).float().view([-1 if i == row else 1 for i in range(len(shape))])
+        places[axis], radii[axis] = grid.expand(shape), torch.full(shape, _RING)
+    place, width = (torch.stack(values).flatten(1).T for values in (places, radii))  # (elements, axes)
+    if slice_index is not None:
+        size = layer.dilated_kernel_size[0]
+        is_near = place[:, 0].round().clamp(-(size // 2), (size - 1) // 2) + size // 2 == slice_index
+        place, width = place[is_near], width[is_near]
+    return list(zip(place[:, -2:].tolist(), width[:, -2:].tolist(), strict=True))
+
+
+def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[tuple[list[float], list[float]]], bound: float) -> None:
+    """One dense kernel, (rows, columns), with its elements."""
+    from matplotlib.patches import Ellipse
+
+    rows, columns = image.shape
+    extent = (-(columns // 2) - 0.5, (columns - 1) // 2 + 0.5, (rows - 1) // 2 + 0.5, -(rows // 2) - 0.5)
+    axes.imshow(image.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound, extent=extent, interpolation="nearest")
+    for (y, x), (height, width) in elements:
+        axes.add_patch(Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7))
+
+
+def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[tuple[list[float], list[float]]]) -> None:
+    """One 1-D kernel, with a bar below it for each element, as wide as its spread."""
+    first = -(len(values) // 2)
+    axes.stem(range(first, first + len(values)), values.tolist(), markerfmt=" ", basefmt="black")
+    for (x,), (width,) in elements:
+        axes.errorbar(x, 0.0, xerr=width, fmt="o", color="black", fillstyle="none")
+    axes.set(xlabel="pixels from the center", ylabel="weight")
+
+
+def _distance(now: Any, start: Any) -> float:
+    first, last = (torch.as_tensor(values).float() for values in (start, now))
+    return (last - first).norm(dim=0).mean().item()

@@ -1,0 +1,126 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from shared_pair import SharedPair
+from torch import nn
+
+import dcls
+from dcls.plot import KERNELS_PER_SET, first_layer_of_each_set
+
+LAYERS = {
+    "1d": lambda **o: dcls.Dcls1d(2, 4, 3, 25, padding="causal", **o),
+    "2d": lambda **o: dcls.Dcls2d(4, 4, 3, (7, 9), groups=4, **o),
+    "3d": lambda **o: dcls.Dcls3d(2, 2, 3, (3, 8, 9), **o),
+    "along rows": lambda **o: dcls.Dcls2d(2, 4, 2, (3, 9), learned_axes=(1,), **o),
+    "along the last axes": lambda **o: dcls.Dcls3d(2, 2, 2, (3, 8, 9), learned_axes=(1, 2), **o),
+    "along the first axis": lambda **o: dcls.Dcls3d(2, 2, 2, (9, 2, 2), learned_axes=(0,), **o),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def build(request):
+    return LAYERS[request.param]
+
+
+@pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
+def test_every_element_of_a_kernel_is_drawn_once(build, interpolation) -> None:
+    layer = build(interpolation=interpolation)
+    nn.init.uniform_(layer.positions, -6, 6)
+    axes = dcls.plot.kernel(layer, channel=1).axes
+    slices = layer.dilated_kernel_size[0] if layer.ndim == 3 else 1
+    assert len(axes) == slices
+    marks = sum(len(ax.patches) + len(ax.containers) for ax in axes) - (layer.ndim == 1)
+    assert marks == layer.weight[0, 0].numel()
+
+
+def test_a_ring_is_where_the_element_is_and_as_wide_as_its_spread() -> None:
+    layer = dcls.Dcls2d(2, 2, 1, (7, 9), groups=2)
+    with torch.no_grad():
+        layer.positions[:, 1, 0, 0] = torch.tensor([2.0, -3.0])
+        layer.sigma[:, 1, 0, 0] = torch.tensor([0.5, 1.0])
+    axes = dcls.plot.kernel(layer, channel=1).axes[0]
+    (ring,) = axes.patches
+    assert ring.center == (-3.0, 2.0)
+    assert (ring.width, ring.height) == pytest.approx((2 * 1.27, 2 * 0.77))
+    assert np.allclose(axes.images[0].get_array(), layer.kernel()[1, 0].detach())
+    assert axes.images[0].get_extent() == [-4.5, 4.5, 3.5, -3.5]
+
+
+def test_elements_that_do_not_move_along_an_axis_are_at_its_grid_points() -> None:
+    layer = dcls.Dcls2d(1, 1, 1, (3, 9), learned_axes=(1,), interpolation="bilinear")
+    with torch.no_grad():
+        layer.positions.copy_(torch.tensor([1.0, 2.0, -4.0]).view(1, 1, 1, 3, 1))
+    centers = [ring.center for ring in dcls.plot.kernel(layer).axes[0].patches]
+    assert centers == [(1.0, -1.0), (2.0, 0.0), (-4.0, 1.0)]
+
+
+@pytest.mark.parametrize("channel", [-1, 4])
+def test_a_channel_that_is_not_there_is_named(channel) -> None:
+    with pytest.raises(ValueError, match=f"channel must be between 0 and 3, got {channel}"):
+        dcls.plot.kernel(LAYERS["2d"](), channel)
+
+
+def test_positions_of_every_set_are_drawn(build) -> None:
+    model = nn.Sequential(SharedPair(), build())
+    figure = dcls.plot.positions(model)
+    assert [axes.get_title() for axes in figure.axes] == ["0.first.shared", "1"]
+    assert dcls.plot.positions(build()).axes[0].get_title().startswith("Dcls")
+    with pytest.raises(ValueError, match="Linear has no DCLS layer"):
+        dcls.plot.positions(nn.Linear(2, 2))
+
+
+def test_movement_is_the_mean_distance_from_the_first_epoch() -> None:
+    start = np.zeros((2, 4, 1, 3), np.float16)
+    epochs = [(epoch, {"a": (start + np.float16(epoch), None)}) for epoch in (0, 3, 6)]
+    (line,) = dcls.plot.movement(epochs).axes[0].lines
+    assert list(line.get_xdata()) == [0, 3, 6]
+    assert line.get_ydata() == pytest.approx([0, 3 * 2**0.5, 6 * 2**0.5])
+    with pytest.raises(ValueError, match="no epoch"):
+        dcls.plot.movement([])
+
+
+def two_sets() -> nn.Sequential:
+    def layer(channels: int, **options) -> dcls.Dcls2d:
+        return dcls.Dcls2d(channels, channels, 3, (7, 9), groups=channels, padding="same", **options)
+
+    model = nn.Sequential(layer(8), nn.ReLU(), layer(8), layer(4, interpolation="bilinear"))
+    dcls.share_positions([model[0], model[2]])
+    return model
+
+
+def test_one_layer_stands_for_each_set() -> None:
+    model = two_sets()
+    assert first_layer_of_each_set(model) == {"0": model[0], "3": model[3]}
+
+
+def test_the_strongest_kernels_are_drawn_with_a_ring_for_each_element() -> None:
+    model = two_sets()
+    with torch.no_grad():
+        model[0].weight.mul_(
+            torch.arange(1.0, 9.0)[:, None, None] / model[0].kernel().flatten(1).norm(dim=1)[:, None, None]
+        )
+    axes = dcls.plot.strongest_kernels(model).axes
+    assert len(axes) == 2 * KERNELS_PER_SET
+    drawn = [[text.get_text() for text in ax.texts] for ax in axes]
+    assert drawn[:6] == [["7"], ["6"], ["5"], ["4"], ["3"], ["2"]]
+    assert [len(ax.patches) for ax in axes] == [3] * 6 + [3] * 4 + [0] * 2
+    assert axes[0].get_title(loc="left") == "0, 7x9"
+
+
+def test_a_network_with_no_kernel_to_draw_in_two_axes_gives_an_empty_picture() -> None:
+    assert dcls.plot.strongest_kernels(LAYERS["1d"]()).axes
+
+
+def test_a_missing_matplotlib_is_told_in_a_sentence(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"^Matplotlib is not installed; install it with pip install"):
+        dcls.plot.kernel(LAYERS["2d"]())
+
+
+def test_figures_are_drawn_to_a_file_without_a_screen(build, tmp_path) -> None:
+    for figure in (dcls.plot.kernel(build()), dcls.plot.positions(build())):
+        figure.savefig(tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").stat().st_size > 1000
