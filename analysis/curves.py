@@ -13,6 +13,7 @@ from analysis.run_groups import Curve, RunGroup
 BAND = (
     "A band reaches from the lowest to the highest of the runs that differ in their seed only; the line is their mean."
 )
+OTHER_BANDS = "Dashed and dotted lines are means, too; their lowest and highest values are in the table."
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ PLANS = (
     CurvePlan(
         "loss",
         "Loss",
-        {"val_loss": "validation", "ema_loss": "validation, averaged weights", "train_loss": "training"},
+        {"ema_loss": "validation, averaged weights", "val_loss": "validation", "train_loss": "training"},
         "cross-entropy",
         from_zero=False,
         notes=("The training loss is that of augmented images, and of the weights as they were during the epoch.",),
@@ -47,7 +48,7 @@ PLANS = (
     CurvePlan(
         "top1",
         "Top-1 accuracy",
-        {"val_top1": "weights", "ema_top1": "averaged weights"},
+        {"ema_top1": "averaged weights", "val_top1": "weights"},
         "validation top-1 (%)",
         from_zero=False,
     ),
@@ -71,7 +72,12 @@ def curve_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
 
 @dataclass(frozen=True)
 class _Series:
-    """One line: a column of a group, the first of several or one of those that follow."""
+    """One line: a column of a group of runs.
+
+    Attributes:
+        has_band: There are several runs.
+        is_alone: There is no other group, so that colors tell the columns.
+    """
 
     group: str
     column: str
@@ -84,6 +90,11 @@ class _Series:
     @property
     def name(self) -> str:
         return self.column if self.is_alone else f"{self.group}: {self.column}"
+
+    @property
+    def draws_band(self) -> bool:
+        """Beside other groups only the solid line does, or one could not tell the bands from each other."""
+        return self.has_band and (self.is_alone or self.dash == _DASHES[0])
 
 
 def _series(plan: CurvePlan, groups: Sequence[RunGroup]) -> list[_Series]:
@@ -114,7 +125,7 @@ def _exhibit(plan: CurvePlan, series: Sequence[_Series]) -> Exhibit:
         f"{plan.title} over the epochs. At the end: {last}.",
         figure,
         _table(series, plan.factor),
-        [*_key_of_dashes(series), *([BAND] if any(line.has_band for line in series) else []), *plan.notes],
+        [*_key_of_dashes(series), *_key_of_bands(series), *plan.notes],
     )
 
 
@@ -125,12 +136,18 @@ def _key_of_dashes(series: Sequence[_Series]) -> list[str]:
     return ["; ".join(f"{words[dash]}: {name}" for dash, name in names.items()) + "."] if len(names) > 1 else []
 
 
+def _key_of_bands(series: Sequence[_Series]) -> list[str]:
+    with_bands = [line for line in series if line.has_band]
+    others = [OTHER_BANDS] if any(not line.draws_band for line in with_bands) else []
+    return [BAND, *others] if with_bands else []
+
+
 def _draw(figure: go.Figure, line: _Series, factor: float) -> None:
-    """Add a line and, of several runs, the band around it."""
+    """Add a line and the band around it, if it has one."""
     epochs, name = line.curve.epochs, html.escape(line.name)
     in_legend = line.is_alone or line.dash == _DASHES[0]
     legend = {"legendgroup": name if line.is_alone else html.escape(line.group)}
-    if line.has_band:
+    if line.draws_band:
         edges = line.curve.highest + line.curve.lowest[::-1]
         figure.add_scatter(
             x=epochs + epochs[::-1],

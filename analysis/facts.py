@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from analysis.exhibit import Cell, NumberTable
 from analysis.run_data import RunData
@@ -36,10 +37,10 @@ def _outcome(run: RunData) -> list[Cell]:
     top1 = [row[f"{prefix}_top1"] for row in rows if f"{prefix}_top1" in row]
     return [
         run.name,
-        run.setting("model.name"),
-        size.get("parameters"),
-        round(multiply_adds / 1e9, 3) if multiply_adds else None,
-        None if (seed := run.setting("training.seed")) is None else str(seed),
+        _word(run.setting("model.name")),
+        size.get("parameters") if isinstance(size.get("parameters"), int) else None,
+        round(multiply_adds / 1e9, 3) if isinstance(multiply_adds, int) else None,
+        _word(run.setting("training.seed")),
         len(rows) if run.is_finished else f"{len(rows)}, not finished",
         round(top1[-1], 2) if top1 else None,
         round(max(top1), 2) if top1 else None,
@@ -68,7 +69,8 @@ def _duration(run: RunData) -> str | None:
         return None
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    text = f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def machine_table(runs: Sequence[RunData]) -> NumberTable:
@@ -84,14 +86,19 @@ def _machine(run: RunData) -> list[Cell]:
     processor = f"{facts.get('cores')} cores of {facts.get('processor')}"
     values = [
         facts.get("date"),
-        (facts.get("commit") or "unknown")[:10],
+        str(facts.get("commit") or "unknown")[:10],
         facts.get("python"),
         *(packages.get(name) for name in _PACKAGES),
         f"{facts['gpu']}, {processor}" if facts.get("gpu") else processor,
         facts.get("processes"),
         facts.get("system"),
     ]
-    return [run.name, *(None if value is None else str(value) for value in values)]
+    return [run.name, *map(_word, values)]
+
+
+def _word(value: Any) -> str | None:
+    """Return what a file says as text, whatever it is; None where it says nothing."""
+    return None if value is None else str(value)
 
 
 def difference_table(runs: Sequence[RunData]) -> NumberTable:

@@ -1,6 +1,7 @@
 """What the folder of a run holds, finished or not; what is damaged is noted, and the rest is read."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_run(folder: Path, name: str) -> RunData:
     run = RunData(
         folder,
         name,
-        _read(folder / METRICS, read_metrics, [], notes),
+        _read(folder / METRICS, _read_history, [], notes),
         _read(folder / CONFIG, _read_config, {}, notes),
         _read(folder / ENVIRONMENT, _read_environment, {}, notes),
         weights,
@@ -120,11 +121,22 @@ def _read(file: Path, reader: Callable[[Path], Content], default: Content, notes
         return default
 
 
+def _read_history(file: Path) -> list[dict[str, float]]:
+    rows = read_metrics(file)
+    if not all(math.isfinite(row.get("epoch", math.nan)) for row in rows):
+        raise ValueError("a line does not say its epoch")
+    return rows
+
+
 def _read_config(file: Path) -> dict[str, dict[str, Any]]:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or not all(isinstance(section, dict) for section in config.values()):
+    if not isinstance(config, dict) or not all(_is_section(*item) for item in config.items()):
         raise ValueError("it has no sections")
     return config
+
+
+def _is_section(name: Any, keys: Any) -> bool:
+    return isinstance(name, str) and isinstance(keys, dict) and all(isinstance(key, str) for key in keys)
 
 
 def _read_environment(file: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 from report_runs import DENSE, drawn, report_run
 
-from analysis.curves import BAND, curve_exhibits
+from analysis.curves import BAND, OTHER_BANDS, curve_exhibits
 from analysis.run_data import RunData, read_runs
 from analysis.run_groups import group_runs
 
@@ -42,3 +42,17 @@ def test_names_cannot_be_markup(tmp_path) -> None:
     runs = [RunData(tmp_path / name, name, history) for name in ("<b>x</b>", "y")]
     (exhibit,) = curve_exhibits(group_runs(runs))
     assert exhibit.figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
+
+
+def test_beside_other_runs_only_the_solid_line_has_a_band(tmp_path) -> None:
+    def rows(seed: int) -> list[dict[str, float]]:
+        return [{"epoch": epoch, "val_top1": 50.0 + seed, "ema_top1": 52.0 + seed} for epoch in range(2)]
+
+    seeds = [
+        RunData(tmp_path / f"a{seed}", f"a-seed{seed}", rows(seed), {"training": {"seed": seed}}) for seed in (0, 1)
+    ]
+    for others, bands in (([], 2), ([RunData(tmp_path / "b", "b", rows(0))], 1)):
+        (exhibit,) = curve_exhibits(group_runs([*seeds, *others]))
+        assert [trace.fill for trace in exhibit.figure.data].count("toself") == bands
+        assert (OTHER_BANDS in exhibit.notes) == bool(others)
+        assert exhibit.table.lines[0][1:4] == [52.5, 52.0, 53.0], "the averaged weights first"

@@ -9,7 +9,7 @@ def test_outcomes_have_accuracy_size_and_time(tmp_path) -> None:
     line = dict(zip(table.columns, table.lines[0], strict=True))
     assert (line["top-1, last epoch (%)"], line["top-1, best epoch (%)"], line["epochs"]) == (70.0, 70.0, 3)
     assert (line["parameters"], line["images/s, median"], line["waiting (%)"]) == (123_456, 100.0, 25.0)
-    assert line["training time"] == "0 min 1 s", "9 updates of 12 images, 100 images a second"
+    assert line["training time"].split() == ["0", "min", "1", "s"], "9 updates of 12 images, 100 images a second"
     assert table.texts()[1][:3] == ["nothing", "–", "–"]
 
 
@@ -27,3 +27,11 @@ def test_only_keys_that_differ_are_listed(tmp_path) -> None:
     keys = [line[0] for line in difference_table(runs).lines]
     assert keys == ["model.name", "model.options", "training.seed"]
     assert difference_table(runs[:1]).lines == []
+
+
+def test_values_of_another_kind_are_shown_or_left_out(tmp_path) -> None:
+    run = read_runs([report_run(tmp_path, "some")])[0]
+    for odd in (None, 1, "text", [1], {"a": 1}):
+        run.environment.update({key: odd for key in run.environment})
+        run.config.update(model={"name": odd}, training={"seed": odd, "batch_size": odd})
+        assert machine_table([run]).texts() and outcome_table([run]).texts() and difference_table([run]).lines == []

@@ -27,9 +27,11 @@ def test_a_dense_run_has_no_positions(tmp_path) -> None:
     [
         (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,fifty\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").write_bytes(b"epoch\n\x00\xff\n"), "metrics.csv is damaged and"),
+        (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n,50\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").unlink(), "metrics.csv is missing"),
         (lambda folder: (folder / "config.yaml").write_text("model: [\n"), "config.yaml is damaged and"),
         (lambda folder: (folder / "config.yaml").write_text("just text"), "config.yaml is damaged and"),
+        (lambda folder: (folder / "config.yaml").write_text("model: {1: 2}"), "config.yaml is damaged and"),
         (lambda folder: (folder / "environment.json").write_text("[1]"), "environment.json is damaged and"),
         (lambda folder: (folder / "environment.json").write_text('{"python": '), "environment.json is damaged and"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no weights"), "model.safetensors is left out"),
