@@ -171,12 +171,15 @@ def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> li
 def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[tuple[list[float], list[float]]], bound: float) -> None:
     """One dense kernel, (rows, columns), with its elements."""
     from matplotlib.patches import Ellipse
+    from matplotlib.patheffects import withStroke
 
+    halo = [withStroke(linewidth=1.8, foreground="white")]  # or a ring on a dark pixel would not be seen
     rows, columns = image.shape
     extent = (-(columns // 2) - 0.5, (columns - 1) // 2 + 0.5, (rows - 1) // 2 + 0.5, -(rows // 2) - 0.5)
     axes.imshow(image.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound, extent=extent, interpolation="nearest")
     for (y, x), (height, width) in elements:
-        axes.add_patch(Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7))
+        ring = Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7, path_effects=halo)
+        axes.add_patch(ring)
 
 
 def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[tuple[list[float], list[float]]]) -> None:
