@@ -37,6 +37,9 @@ def test_wandb_logger_gets_rates_norms_positions_and_kernels(tiny_config, tmp_pa
     assert "learning_rate/no_decay" in update and update["gradient_norm"] > 0
     shared = "stages.0.blocks.0.conv_dw.shared"
     assert {f"positions/{shared}", "sigma/stages.3.blocks.0.conv_dw.shared", "kernels"} <= epoch.keys()
+    assert epoch["positions"].image.size[0] > 100
+    numbers = {key.rpartition("/")[2] for key in epoch if key.startswith("diagnostics/stages.0.blocks.0.conv_dw/")}
+    assert {"effective_radius", "mass_outside", "at_border", "coinciding", "at_floor", "spread_median"} <= numbers
     assert sum(epoch[f"positions/{shared}"].histogram) == 2 * 8 * 3
     assert epoch["kernels"].image.size[0] > 100
     assert [row["step"] for row in sent] == sorted(row["step"] for row in sent)
