@@ -304,7 +304,7 @@ def score(
         UserError: an image or clip cannot be read.
     """
     precision = Precision(distributed.device, options.precision, options.channels_last)
-    loaded.model.to(distributed.device).to(memory_format=precision.memory_format)
+    precision.place(loaded.model)
     show_progress = distributed.is_main and sys.stderr.isatty()
     return {
         "model": loaded.name,

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.markdown import markdown_table
+from tabulate import tabulate
 
 REPOSITORY = Path(__file__).parent.parent
 RECIPES = ("convnext_tiny_dcls_gaussian", "convformer_s18_dcls_gaussian")
@@ -81,7 +81,7 @@ def measure(images: Path, work: Path, settings: Sequence[str]) -> Measured:
 
 def rates(measured: Measured) -> str:
     """Return a table of images a second and core."""
-    return markdown_table(
+    return _table(
         [
             {
                 "recipe": recipe,
@@ -103,7 +103,11 @@ def steps(measured: Measured) -> str:
         timm, ours = numbers["milliseconds_by_step"].values()
         times = {step: f"{timm[step]:.2f} / {ours[step]:.2f}" for step in timm}
         rows.append({"recipe": recipe, "files": f"{layout}, {size}"} | times)
-    return markdown_table(rows)
+    return _table(rows)
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
 
 
 def main() -> None:

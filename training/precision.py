@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,17 @@ class Precision:
     def memory_format(self) -> torch.memory_format:
         """The memory format of images and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def place(self, model: nn.Module) -> None:
+        """Bring a model to the device, and its tensors of four axes into the memory format.
+
+        ``model.to(memory_format=torch.channels_last)`` refuses models with tensors of five, such as the positions of a
+        2-D layer with ``learned_axes``.
+        """
+        model.to(self.device)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=self.memory_format)
 
     def images(self, images: Tensor) -> Tensor:
         """Bring images (B, C, H, W) to the device, in the memory format."""

@@ -91,7 +91,7 @@ def make_state(
 ) -> TrainState:
     """Bring the model to its device, and build its averaged weights, optimizer and schedule."""
     training, device = config.training, distributed.device
-    model.to(device=device, memory_format=objective.precision.memory_format)
+    objective.precision.place(model)
     if training.gradient_checkpointing:
         model.set_grad_checkpointing()
     optimizer = make_optimizer(config.optimizer, model)
