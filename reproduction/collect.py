@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 
 from dcls.errors import UserError
 from evaluation.markdown import csv_table, markdown_table
-from reproduction.rows import Row
+from reproduction.row import Row
 from reproduction.runs import RowRun
 from training.metrics import counted_weights, read_metrics
 from training.run_folder import ENVIRONMENT, METRICS

@@ -6,14 +6,18 @@ from functools import cache
 from pathlib import Path
 
 from evaluation.model_list import models_table
-from reproduction.overview import config_header, overview, results_table, variants_table
-from reproduction.rows import REPOSITORY, all_rows, find_rows
+from reproduction.overview import config_header, overview, power_of, results_table, variants_table
+from reproduction.row import REPOSITORY
+from reproduction.rows import all_rows, find_rows
+from reproduction.studies import all_studies
+from reproduction.study_table import study_table
 
 TABLES: dict[str, Callable[[], str]] = {
     "results": lambda: results_table(find_rows(["imagenet/*"])),
     "rows": lambda: overview(all_rows()),
     "models": models_table,
     "small": lambda: variants_table("small"),
+    "small-power": lambda: power_of("small"),
     "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
 }
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -48,6 +52,8 @@ def table(name: str) -> str:
     """
     if name.startswith(("benchmarks/results/", "parity/results/")):
         return (REPOSITORY / name).read_text(encoding="utf-8").strip()
+    if name.startswith("studies/") and name.removeprefix("studies/") in all_studies():
+        return study_table(name.removeprefix("studies/"))
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; there are {', '.join(TABLES)}")
     return TABLES[name]()

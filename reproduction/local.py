@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dcls.errors import UserError
-from reproduction.rows import REPOSITORY
+from reproduction.row import REPOSITORY
 from reproduction.runs import RowRun
 
 LOG = "log.txt"

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from evaluation.markdown import markdown_table
 from reproduction.collect import Comparison
+from reproduction.power import power_statement
 from reproduction.results import read_scores
-from reproduction.rows import Row, find_rows
+from reproduction.row import Row
+from reproduction.rows import find_rows
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -59,6 +61,13 @@ def variants_table(table: str) -> str:
     pooled = {column: str(Comparison(values)) if values else "" for column, values in differences.items()}
     label = f"over dense, mean ± deviation over the {len(lines)}"
     return markdown_table([*lines.values(), {heading: label, **pooled}])
+
+
+def power_of(table: str) -> str:
+    """Say which difference to their baselines the rows of a table could have shown."""
+    scores = [score for score in read_scores(table).values() if score.over_baseline_deviation is not None]
+    pairs = min(score.pairs for score in scores)
+    return power_statement([score.over_baseline_deviation or 0.0 for score in scores], pairs)
 
 
 def top1_here(row: Row) -> str:

@@ -4,7 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from reproduction.rows import REPOSITORY
+from reproduction.row import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 
@@ -16,12 +16,16 @@ class RowScore:
     Attributes:
         deviation: Standard deviation over seeds; None of a single run.
         over_baseline: Mean difference to the row's baseline in percentage points; None without pairs of runs.
+        over_baseline_deviation: Standard deviation of these differences; None without two pairs.
+        pairs: Number of pairs of runs.
     """
 
     runs: int
     top1: float
     deviation: float | None
     over_baseline: float | None
+    over_baseline_deviation: float | None = None
+    pairs: int = 0
 
     def __str__(self) -> str:
         return f"{self.top1:.2f}" if self.deviation is None else f"{self.top1:.2f} ± {self.deviation:.2f}"
@@ -39,9 +43,12 @@ def read_scores(table: str, results: Path = RESULTS) -> dict[str, RowScore]:
 def _score(line: dict[str, str]) -> RowScore:
     """Read one line of the CSV, whose numbers may be missing."""
     deviation, over_baseline = line["top1_deviation"], line["over_baseline_mean"]
+    over_baseline_deviation = line["over_baseline_deviation"]
     return RowScore(
         runs=int(line["runs"]),
         top1=float(line["top1_mean"]),
         deviation=float(deviation) if deviation else None,
         over_baseline=float(over_baseline) if over_baseline else None,
+        over_baseline_deviation=float(over_baseline_deviation) if over_baseline_deviation else None,
+        pairs=int(line["pairs"]),
     )

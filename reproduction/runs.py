@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from reproduction.rows import Row
+from reproduction.row import Row
 from training.checkpoints.resume import differences
 from training.run_folder import CONFIG, WEIGHTS
 
@@ -55,6 +55,7 @@ class RowRun:
         """Of train.py: begins the run, or continues it where it stopped."""
         return [
             f"--config={self.row.config_file}",
+            *self.row.overrides,
             f"training.seed={self.seed}",
             f"checkpoint.dir={self.folder.parent}",
             f"checkpoint.name={self.name}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dcls.errors import UserError
 from reproduction.cluster import Cluster
-from reproduction.rows import REPOSITORY
+from reproduction.row import REPOSITORY
 from reproduction.runs import RowRun
 
 SCRIPT = Path("scripts/train.sbatch")

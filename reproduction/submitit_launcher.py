@@ -11,7 +11,7 @@ import submitit
 
 from dcls.errors import UserError
 from reproduction.cluster import Cluster
-from reproduction.rows import REPOSITORY
+from reproduction.row import REPOSITORY
 from reproduction.runs import RowRun
 from reproduction.slurm import not_queued, remember_job
 

@@ -4,6 +4,7 @@
     scripts/reproduce.py list
     scripts/reproduce.py launch 'convnext_tiny*' --seeds 0 1 2 --launcher slurm --nodes 4 --dry-run
     scripts/reproduce.py launch 'small/*' --seeds 0 1 2 --at-once 2
+    scripts/reproduce.py launch 'spreads/embedded_*' --seeds 0 1 2
     scripts/reproduce.py collect output
 
 A launch can be repeated at any time: finished runs are left alone, interrupted ones continue where they stopped.
@@ -23,6 +24,8 @@ from reproduction.overview import overview, results_table
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
+from reproduction.studies import TABLE as STUDIES
+from reproduction.study_plot import plot_studies
 from training.cli import cli_errors
 from training.extras import require_package
 
@@ -119,7 +122,10 @@ def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
         print(table.markdown())
         if out is not None:
             table.write(out)
-            plot_table(table, out)
+            if table.name == STUDIES:
+                plot_studies(out, out.parent)
+            else:
+                plot_table(table, out)
 
 
 if __name__ == "__main__":

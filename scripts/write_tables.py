@@ -15,6 +15,8 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
     rows       every row of every table with its configuration, size, length and source
     models     every registered model with DCLS layers
     small      top-1 of configs/small, settings by variants
+    small-power  which difference the seeds of configs/small could have shown
+    studies/NAME  what the rows of a study reached
     published  paper, here and command of the rows of the ImageNet-1k table with a published number
     benchmarks/results/NAME.md, parity/results/NAME.md    what was measured, as its script wrote it there
 """
@@ -25,7 +27,7 @@ import sys
 import _checkout  # noqa: F401
 
 from reproduction.documents import configurations, documents
-from reproduction.rows import REPOSITORY
+from reproduction.row import REPOSITORY
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from conftest import REPOSITORY
 from torch import nn
 
 import dcls
-from reproduction.rows import Row, all_rows, find_rows
+from reproduction.row import Row
+from reproduction.rows import all_rows, find_rows
+from reproduction.studies import study_rows
 from training.config import ModelConfig
 from training.config_file import load_config
 from training.flops import count_parameters
-from training.model import make_model
+from training.model import make_model, sides_of
 
 FOLDER = REPOSITORY / "configs"
 FILES = [FOLDER / "quickstart.yaml", *sorted(FOLDER.glob("*/*.yaml"))]
@@ -30,8 +32,8 @@ def build(config: ModelConfig, num_classes: int) -> nn.Module:
 def test_configuration_builds_and_names_its_command(path: Path) -> None:
     config = load_config(path)
     model = build(config.model, 1000)
-    size = config.data.image_size or 224
-    assert model(torch.empty(2, 3, size, size, device="meta")).shape == (2, 1000)
+    size = sides_of(config.data.image_size or 224)
+    assert model(torch.empty(2, 3, *size, device="meta")).shape == (2, 1000)
     header = path.read_text().split("\nmodel:")[0]
     assert "# Run: " in header and str(path.relative_to(REPOSITORY)) in header
 
@@ -61,7 +63,8 @@ def test_a_row_names_the_kernels_that_its_model_has(row: Row) -> None:
 
 
 def test_every_configuration_but_the_quickstart_is_one_row() -> None:
-    assert {REPOSITORY / row.config_file for row in ROWS} == set(FOLDER.glob("*/*.yaml")) and len(ROWS) == 17 + 16 + 5
+    rows = [*ROWS, *study_rows()]
+    assert {REPOSITORY / row.config_file for row in rows} == set(FOLDER.glob("*/*.yaml")) and len(ROWS) == 17 + 16 + 5
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.table == "imagenet"], ids=lambda row: row.name)

@@ -1,14 +1,23 @@
 from reproduction.results import RowScore, read_scores
 
-CSV = "row,runs,top1_mean,top1_deviation,over_baseline_mean\ndense,3,60.125,0.5,\nours,1,61.0,,1.25\nmissing,0,,,\n"
+CSV = """row,runs,top1_mean,top1_deviation,pairs,over_baseline_mean,over_baseline_deviation
+dense,3,60.125,0.5,0,,
+ours,1,61.0,,1,1.25,
+twice,2,61.0,0.5,2,1.5,0.25
+missing,0,,,0,,
+"""
 
 
 def test_scores_of_rows_that_were_trained_are_read(tmp_path) -> None:
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "small.csv").write_text(CSV)
     scores = read_scores("small", tmp_path)
-    assert scores == {"dense": RowScore(3, 60.125, 0.5, None), "ours": RowScore(1, 61.0, None, 1.25)}
-    assert [str(score) for score in scores.values()] == ["60.12 ± 0.50", "61.00"]
+    assert scores == {
+        "dense": RowScore(3, 60.125, 0.5, None),
+        "ours": RowScore(1, 61.0, None, 1.25, None, 1),
+        "twice": RowScore(2, 61.0, 0.5, 1.5, 0.25, 2),
+    }
+    assert [str(score) for score in scores.values()][:2] == ["60.12 ± 0.50", "61.00"]
 
 
 def test_a_table_without_results_has_no_scores(tmp_path) -> None:

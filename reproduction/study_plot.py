@@ -1,0 +1,61 @@
+"""Pictures of studies: the accuracy of every seed of every row."""
+
+from pathlib import Path
+
+import matplotlib
+
+from reproduction.results import RESULTS
+from reproduction.studies import SETTINGS, Study, all_studies
+from reproduction.study_table import Runs, read_runs, top1_by_seed
+
+matplotlib.use("Agg")  # no screen needed
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+
+def plot_studies(out: Path, results: Path = RESULTS) -> list[Path]:
+    """Write STUDY.png for each study of which something has been measured.
+
+    Returns:
+        The files.
+    """
+    runs, files = read_runs(results), []
+    for study in all_studies().values():
+        settings = [
+            s for s in study.facts.settings if any(runs.get(study.row_name(s, v)) for v in study.facts.variants)
+        ]
+        if settings:
+            files.append(_plot(study, settings, runs, out / f"{study.name}.png"))
+    return files
+
+
+def _plot(study: Study, settings: list[str], runs: Runs, file: Path) -> Path:
+    height = 0.8 + 0.32 * len(study.facts.variants)
+    figure, grid = plt.subplots(
+        1, len(settings), squeeze=False, figsize=(7.0 * len(settings), height), layout="constrained"
+    )
+    for axes, setting in zip(grid.flat, settings, strict=True):
+        _draw(axes, study, setting, runs)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+    return file
+
+
+def _draw(axes: Axes, study: Study, setting: str, runs: Runs) -> None:
+    """One line a row, one dot a seed, a bar at the mean; the dense rows' mean goes through all lines."""
+    for y, name in enumerate(study.facts.variants):
+        top1 = list(top1_by_seed(runs, study.row_name(setting, name)).values())
+        if not top1:
+            continue
+        mean = sum(top1) / len(top1)
+        color = "C7" if name == study.facts.baseline else "C0"
+        axes.plot([mean, mean], [y - 0.3, y + 0.3], color=color, linewidth=2)
+        axes.scatter(top1, [y] * len(top1), color=color, s=16, zorder=3)
+        if name == study.facts.baseline:
+            axes.axvline(mean, color=color, linestyle=":", linewidth=1)
+    labels = [f"{variant.title}, {variant.kernel}" for variant in study.facts.variants.values()]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"top-1 in %, {SETTINGS[setting]}")
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
