@@ -88,8 +88,9 @@ class Row:
 
     @property
     def title(self) -> str:
-        """Model and kernel, as a table shows them."""
-        return ", ".join(filter(None, (self.facts.model, self.facts.kernel, self.facts.interpolation)))
+        """Model, kernel and what is special about it, as a table shows them."""
+        special = self.facts.variant if self.studies else self.facts.interpolation
+        return ", ".join(filter(None, (self.facts.model, self.facts.kernel, special)))
 
     @property
     def published_top1(self) -> str:
