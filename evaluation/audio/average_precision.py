@@ -15,7 +15,7 @@ class TaggingScores:
     Attributes:
         mean_average_precision: In %, over the classes that some clip has.
         auc: From 0 to 1, over the classes that some clip has and another has not; None where there is none.
-        d_prime: Mean over the same classes; None where one of them is told apart without any error.
+        d_prime: Of that mean, as it is published for AudioSet; None where it is 0 or 1.
         num_scored_classes: How many classes some clip has.
     """
 
@@ -37,7 +37,7 @@ def tagging_scores(targets: np.ndarray, scores: np.ndarray) -> TaggingScores:
     precisions = [average_precision_score(targets[:, c], scores[:, c]) for c in np.flatnonzero(has_label)]
     areas = [roc_auc_score(targets[:, c], scores[:, c]) for c in np.flatnonzero(is_told_apart)]
     auc = float(np.mean(areas)) if areas else None
-    d_prime = math.sqrt(2) * float(np.mean(norm.ppf(areas))) if areas else math.nan
+    d_prime = math.sqrt(2) * float(norm.ppf(auc)) if auc is not None else math.nan
     return TaggingScores(
         100 * float(np.mean(precisions)), auc, d_prime if math.isfinite(d_prime) else None, len(precisions)
     )
