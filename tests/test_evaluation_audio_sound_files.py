@@ -145,6 +145,16 @@ def test_arrays_of_something_else_are_refused_and_run_no_code(tmp_path, monkeypa
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.pt"])
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 and no more", b"\x80\x02}q\x00", b"", b"\x93NUMPY\x01\x00\x06\x00{'a':("]
+)
+def test_damaged_spectrograms_are_refused(tmp_path, name, content) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="is no array or tensor"):
+        read_spectrogram(tmp_path / name)
+
+
 def test_spectrograms_of_both_kinds_of_files_are_the_same(tmp_path) -> None:
     values = torch.randn(128, 7, dtype=torch.float64)
     torch.save(values, tmp_path / "a.pt")
