@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from analysis.colors import color
-from analysis.exhibit import Cell, Exhibit, NumberTable
+from analysis.exhibit import Cell, Exhibit, NumberTable, cell_text
 from analysis.run_groups import Curve, RunGroup
 
 BAND = (
@@ -118,7 +118,7 @@ def _exhibit(plan: CurvePlan, series: Sequence[_Series]) -> Exhibit:
         yaxis_rangemode="tozero" if plan.from_zero else "normal",
         hovermode="x unified",
     )
-    last = "; ".join(f"{line.name} {line.curve.means[-1] * plan.factor:.4g}" for line in series)
+    last = "; ".join(f"{line.name} {cell_text(line.curve.means[-1] * plan.factor)}" for line in series)
     return Exhibit(
         plan.key,
         plan.title,
@@ -168,7 +168,7 @@ def _draw(figure: go.Figure, line: _Series, factor: float) -> None:
         **legend,
         mode="lines+markers" if len(epochs) < 3 else "lines",
         line={"color": color(line.color), "dash": line.dash, "width": 2},
-        hovertemplate="%{y:.4g}",
+        hovertemplate="%{y:,.4~r}",  # decimal, at any size
     )
 
 

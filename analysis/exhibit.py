@@ -17,7 +17,7 @@ class NumberTable:
 
     def texts(self) -> list[list[str]]:
         """Return the lines as people read them: four digits, and a dash for what is not there."""
-        return [[_text(cell) for cell in line] for line in self.lines]
+        return [[cell_text(cell) for cell in line] for line in self.lines]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: ".".join(p[: len(p) - shared]) for name, p in zip(names, parts, strict=True)}
 
 
-def _text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """Return a cell as people read it: 0.1235, and 12,346 rather than 1.235e+04."""
     if cell is None:
         return "–"
     if isinstance(cell, float):
-        return f"{cell:.4g}"
+        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"
     return f"{cell:,}" if isinstance(cell, int) else cell
