@@ -114,7 +114,7 @@ def _kernel_view(
         "channel": channel,
         "largest": float(f"{largest:.4g}"),
         "levels": levels,
-        "weights": [float(f"{weight:.3g}") for weight in layer.weight[channel, 0].flatten().tolist()],
+        "weights": [float(f"{weight:.3g}") for weight in layer.weight[channel, 0].nan_to_num().flatten().tolist()],
         "positions": [_coordinates(layer, positions[:, channel, 0]) for positions, _ in elements],
         "spreads": [
             _on_two_axes(layer, np.full_like(p[:, channel, 0], floor) if s is None else s[:, channel, 0])

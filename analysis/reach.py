@@ -56,7 +56,8 @@ def measure_fields(groups: Sequence[RunGroup]) -> tuple[list[MeasuredField], lis
             what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
             fields.append(MeasuredField(run.name, receptive_field(run.model, images), what))
         except (ValueError, RuntimeError) as error:
-            problems.append(f"The receptive field of {run.name} was not measured: {str(error).splitlines()[0]}.")
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            problems.append(f"The receptive field of {run.name} was not measured: {reason}.")
     return fields, problems
 
 

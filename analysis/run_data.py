@@ -117,7 +117,8 @@ def _read(file: Path, reader: Callable[[Path], Content], default: Content, notes
     try:
         return reader(file)
     except (OSError, *INVALID_YAML) as error:
-        notes.append(f"{file.name} is damaged and left out: {str(error).splitlines()[0]:.200}")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        notes.append(f"{file.name} is damaged and left out: {reason:.200}")
         return default
 
 
