@@ -100,7 +100,7 @@ class PositionWarnings:
 
     def _sentence(self, kind: str, values: Mapping[str, float], epoch: int) -> str:
         names, most = _join(list(values)), max(values.values())
-        percent = f"{100 * most:.0f} %" if most >= 0.1 else f"{100 * most:.1g} %"
+        percent = f"{100 * most:.0f} %" if most >= 0.01 else f"{100 * most:.1g} %"  # .1g of 9.6 is 1e+01
         options = "model.options" if self._config.model.dcls is None else "model.dcls"
         repels_from = self._config.optimizer.repulsion_start_epoch
         apart = (
