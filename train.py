@@ -5,6 +5,7 @@ import argparse
 import math
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -298,14 +299,13 @@ def leave(run: TrainingRun, signal_number: int) -> StopRequest:
 
 
 def report(folder: Path) -> None:
-    """Write the report of a finished run into its folder.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write the report of a finished run into its folder, or say why there is none: the run is whole without it."""
     from analysis.report import write_report  # needs packages that other runs do not
 
-    print(f"report: {write_report([folder])}")
+    try:
+        print(f"report: {write_report([folder])}")
+    except UserError as error:
+        print(f"warning: no report: {error.problem}", file=sys.stderr)
 
 
 def choose_algorithms(training: TrainingConfig) -> None:

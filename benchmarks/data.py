@@ -116,6 +116,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folders of JPEG files, one a class")
     parser.add_argument("--batches", default="15", help="of 64 images, for each pipeline (default: %(default)s)")
     options = parser.parse_args()
+    if not options.images.is_dir():
+        parser.error(f"--images: {options.images} is no folder")
     with tempfile.TemporaryDirectory() as work:
         measured = measure(options.images, Path(work), ["--batches", options.batches])
     environment = next(iter(measured.values()))["environment"]

@@ -57,7 +57,7 @@ def strongest_kernels(model: nn.Module) -> "Figure":
     Raises:
         ImportError: Matplotlib is not installed.
     """
-    layers = first_layer_of_each_set(model)
+    layers = _first_layer_of_each_set(model)
     figure = _figure(1.6 * KERNELS_PER_SET, 1.75 * max(1, len(layers)))
     grid = figure.subplots(max(1, len(layers)), KERNELS_PER_SET, squeeze=False)
     for axes in grid.flat:
@@ -126,7 +126,7 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     return figure
 
 
-def first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
+def _first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
     """Name -> layer, one for each set of positions in two axes."""
     found: dict[int, tuple[str, DclsNd]] = {}
     for name, module in model.named_modules():

@@ -29,3 +29,13 @@ def test_a_run_that_is_asked_to_writes_its_report(tiny_config, tmp_path, capsys)
     train.main(["--config", str(config)])
     file = tmp_path / "output" / "tiny" / "report.html"
     assert file.is_file() and capsys.readouterr().out.splitlines()[-1] == f"report: {file}"
+
+
+def test_a_finished_run_ends_well_without_its_report(tiny_config, tmp_path, capsys) -> None:
+    config = tiny_config(schedule="{epochs: 1, warmup_epochs: 0}", logging="{report: true}")
+    file = tmp_path / "output" / "tiny" / "report.html"
+    file.parent.mkdir(parents=True)
+    file.write_text("a page of somebody's own")
+    train.main(["--config", str(config)])
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"warning: no report: {file}")
+    assert file.read_text() == "a page of somebody's own"

@@ -69,9 +69,9 @@ class PositionWarnings:
         """
         found: dict[str, dict[str, float]] = {}
         for name, owner in position_owners(state.model).items():
-            layers = _layers_of(owner, state.model)
-            for kind, value in self._troubles(name, owner, described[layers[0]], state):
-                found.setdefault(kind, {}).update(dict.fromkeys(layers, value))
+            if layers := _layers_of(owner, state.model):
+                for kind, value in self._troubles(name, owner, described[layers[0]], state):
+                    found.setdefault(kind, {}).update(dict.fromkeys(layers, value))
         for kind, values in found.items():
             if kind not in self._told:
                 self._told.add(kind)

@@ -41,7 +41,7 @@ def is_audio(source: Path) -> bool:
     """Whether a path is a table of clips, or a folder that has one or whose first known file is a clip."""
     if source.suffix == ".csv" or (source / TABLE).is_file():
         return True
-    for _, folders, files in os.walk(source):
+    for _, folders, files in os.walk(source, followlinks=True):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(files):
             if _is_clip(name) or is_image_name(name):

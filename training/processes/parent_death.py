@@ -48,9 +48,8 @@ def kill_workers_at_exit() -> None:
 
 def _kill_children() -> None:
     if sys.platform != "win32":
-        signal.signal(
-            signal.SIGCHLD, signal.SIG_DFL
-        )  # torch's handler takes a loader process that is killed for a failure
+        # torch's handler takes a loader process that is killed for one that has failed
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         child.kill()
 
