@@ -1,7 +1,6 @@
 import itertools
 import math
 
-import dcls.models
 import pytest
 import timm
 import torch
@@ -9,6 +8,7 @@ from shared_pair import SharedPair
 from torch import nn
 
 import dcls
+import models  # noqa: F401  registers them
 from dcls import diagnostics
 from dcls.diagnostics import describe, describe_model
 
