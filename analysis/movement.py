@@ -21,13 +21,24 @@ def movement_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
     """Draw the first run of each group that has kept its positions."""
     found = []
     for key, title, unit, measure in (
-        ("moved", "How far elements are from where they began", "mean distance (pixels)", mean_distances),
+        ("moved", "How far elements moved", "mean distance (pixels)", mean_distances),
         ("spreads", "How wide elements are", "mean spread (pixels)", mean_spreads),
     ):
         lines = _lines_of_all(groups, measure)
         if lines:
-            found.append(_exhibit(key, title, unit, lines))
+            found.append(_exhibit(key, title, unit, lines, _origins(groups) if key == "moved" else []))
     return found
+
+
+def _origins(groups: Sequence[RunGroup]) -> list[str]:
+    """Say from where distances are measured: the first file of a history may be damaged, or of a run that went on."""
+    first = [(group.first.name, group.first.positions[0][0]) for group in groups if group.first.positions]
+    others = [
+        f"Of {run}, from where they were after {epoch} {'epoch' if epoch == 1 else 'epochs'}, the first that are kept."
+        for run, epoch in first
+        if epoch
+    ]
+    return [*(["From where they were before training."] if len(others) < len(first) else []), *others]
 
 
 def mean_distances(history: History) -> Lines:
@@ -64,7 +75,7 @@ def _lines_of_all(groups: Sequence[RunGroup], measure: Callable[[History], Lines
     return [(name, lines) for name, lines in measured if lines]
 
 
-def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]]) -> Exhibit:
+def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]], notes: Sequence[str]) -> Exhibit:
     figure = go.Figure()
     columns, values = ["epochs completed"], []
     for dash, (run, lines) in enumerate(runs):
@@ -88,7 +99,8 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]])
     return Exhibit(
         key,
         title,
-        f"{title}, by layer or set of shared positions. At the end, in pixels: {last}.",
+        f"{title}, by layer or set of shared positions. Last, in pixels: {last}.",
         figure,
         NumberTable(columns, table),
+        notes,
     )

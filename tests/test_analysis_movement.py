@@ -23,5 +23,17 @@ def test_each_set_of_positions_is_a_line(tmp_path) -> None:
     assert "stages.0 1.50" in moved.summary and moved.table.columns[0] == "epochs completed"
 
 
+def test_distances_from_a_later_epoch_than_the_beginning_say_so(tmp_path) -> None:
+    folders = [report_run(tmp_path, name, overrides=[f"schedule.epochs={3 + at}"]) for at, name in enumerate("ab")]
+    for damaged in ("epoch_0000.npz", "epoch_0001.npz"):
+        (folders[1] / "positions" / damaged).write_bytes(b"no positions")
+    moved, spreads = movement_exhibits(group_runs(read_runs(folders)))
+    assert moved.notes == [
+        "From where they were before training.",
+        "Of b, from where they were after 2 epochs, the first that are kept.",
+    ]
+    assert not spreads.notes
+
+
 def test_without_a_history_there_is_nothing_to_draw(tmp_path) -> None:
     assert movement_exhibits(group_runs(read_runs([report_run(tmp_path, "dense", model=DENSE)]))) == []

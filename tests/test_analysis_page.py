@@ -109,7 +109,8 @@ def test_slider_layer_and_channel_change_the_drawing(browser, page) -> None:
     requests(browser)
     show(browser, page)
     end = drawn_kernel(browser)
-    assert "at the end" in end["title"] and end["last"] == 4 and len(end["points"]) == len(end["rows"]) == 4
+    assert "elements in model.safetensors" in end["title"]
+    assert end["last"] == 4 and len(end["points"]) == len(end["rows"]) == 4
 
     choose(browser, "kernel-epoch", 0)
     start = drawn_kernel(browser)

@@ -54,7 +54,7 @@ function fillChannels() {
 }
 
 function momentOf(epoch) {
-  if (epoch === null) return "at the end";
+  if (epoch === null) return `in ${chosenRun().weights}`;
   return epoch === 0 ? "before training" : `after ${epoch} ${epoch === 1 ? "epoch" : "epochs"}`;
 }
 
