@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.page import MARK, render
-from analysis.run_data import read_runs
+from analysis.run_data import check_holds_run, read_runs
 from dcls.errors import UserError
 from training.atomic_io import write_text_atomic
 
@@ -25,8 +25,10 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         UserError: a folder holds no run, or the file cannot be written or is something else than a report.
     """
     out = out or folders[0] / REPORT
+    for folder in folders:
+        check_holds_run(folder)
+    _check_may_write(out)  # before checkpoints are read, which takes minutes where there are many
     runs = read_runs(folders)
-    _check_may_write(out)
     write_text_atomic(out, render(runs))
     return out
 

@@ -75,11 +75,7 @@ def read_run(folder: Path, name: str) -> RunData:
     Raises:
         UserError: the folder holds none.
     """
-    if not any((folder / file).is_file() for file in (METRICS, CONFIG, LAST, WEIGHTS)):
-        raise UserError(
-            f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",
-            "name the folder of a run, such as output/quickstart",
-        )
+    check_holds_run(folder)
     notes: list[str] = []
     weights, model, description = _read_model(folder, notes)
     run = RunData(
@@ -97,6 +93,19 @@ def read_run(folder: Path, name: str) -> RunData:
     if not run.is_finished:
         notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
     return run
+
+
+def check_holds_run(folder: Path) -> None:
+    """Refuse a folder that is none of a run.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not any((folder / file).is_file() for file in (METRICS, CONFIG, LAST, WEIGHTS)):
+        raise UserError(
+            f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",
+            "name the folder of a run, such as output/quickstart",
+        )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

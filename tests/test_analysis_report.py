@@ -19,7 +19,8 @@ def test_a_report_is_beside_its_first_run_and_takes_the_place_of_the_one_before(
     assert write_report([run]) == run / "report.html"
 
 
-def test_what_is_no_report_is_not_overwritten(run, tmp_path) -> None:
+def test_what_is_no_report_is_not_overwritten_and_no_run_is_read_for_it(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(analysis.report, "read_runs", lambda folders: pytest.fail("runs were read"))
     (tmp_path / "thesis.html").write_text("years of work")
     for out, problem in (
         (tmp_path / "thesis.html", "is there already, and no report; choose another file"),
@@ -29,3 +30,8 @@ def test_what_is_no_report_is_not_overwritten(run, tmp_path) -> None:
         with pytest.raises(UserError, match=problem):
             write_report([run], out)
     assert (tmp_path / "thesis.html").read_text() == "years of work"
+
+
+def test_a_folder_without_a_run_is_told_of_before_the_file(tmp_path) -> None:
+    with pytest.raises(UserError, match="missing holds no run"):
+        write_report([tmp_path / "missing"])
