@@ -4,7 +4,6 @@ import html
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
-from torch import nn
 
 from analysis.colors import color
 from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
@@ -22,8 +21,10 @@ _SHARES = {
 
 def mass_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
     """Draw the first run of each group that has DCLS layers."""
-    described = [(group.first.name, _describe(group.first.model)) for group in groups if group.first.model is not None]
-    runs = [(name, layers) for name, layers in described if layers]
+    described = [
+        (group.first.name, describe_model(group.first.model)) for group in groups if group.first.model is not None
+    ]
+    runs = _shortened([(name, layers) for name, layers in described if layers])
     if not runs:
         return []
     radius = _by_layer(
@@ -47,10 +48,10 @@ def mass_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
     return [radius, outside, *(_elements(f"elements{at}", *run, len(runs) > 1) for at, run in enumerate(runs))]
 
 
-def _describe(model: nn.Module) -> Layers:
-    layers = describe_model(model)
-    short = short_names(list(layers))
-    return {short[name]: layer for name, layer in layers.items()}
+def _shortened(runs: Sequence[tuple[str, Layers]]) -> list[tuple[str, Layers]]:
+    """Shorten the names of layers alike in all runs, so that bars of one layer are beside each other."""
+    short = short_names(list(dict.fromkeys(name for _, layers in runs for name in layers)))
+    return [(run, {short[name]: layer for name, layer in layers.items()}) for run, layers in runs]
 
 
 def _by_layer(

@@ -1,6 +1,7 @@
 import pytest
 from report_runs import DENSE, drawn, report_run
 
+import dcls
 from analysis.mass import mass_exhibits
 from analysis.run_data import read_runs
 from analysis.run_groups import group_runs
@@ -15,6 +16,16 @@ def test_bars_and_tables_are_the_diagnostics_of_every_layer(tmp_path) -> None:
     assert list(drawn(outside.figure, "some")) == pytest.approx([100 * layer.mass_outside for layer in described])
     assert len(elements.table.lines) == 5 and elements.table.lines[0][0] == "stages.0.blocks.0"
     assert elements.table.lines[0][5] == pytest.approx(100 * described[0].coinciding)
+
+
+def test_layers_have_one_name_in_all_runs(tmp_path) -> None:
+    runs = read_runs(
+        [report_run(tmp_path, name, overrides=[f"schedule.epochs={3 + at}"]) for at, name in enumerate("ab")]
+    )
+    runs[1].model.head.add_module("extra", dcls.Dcls2d(2, 2, 3, 9))
+    radius, *_ = mass_exhibits(group_runs(runs))
+    first, second = (list(trace.x) for trace in radius.figure.data)
+    assert second[:5] == first and second[5] == "head.extra"
 
 
 def test_a_dense_run_alone_has_no_kernels_to_describe(tmp_path) -> None:
