@@ -5,10 +5,14 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from analysis.run_data import RunData
 
-_OF_NO_CONSEQUENCE = ("checkpoint", "logging")
+_OF_NO_CONSEQUENCE = {
+    "checkpoint.*", "logging.*", "data.num_workers", "training.device", "training.timeout_minutes",
+}  # fmt: skip
+"""Where a run was trained and what it kept, which may differ between machines and changes no result."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,15 @@ def _recipe(run: RunData) -> str:
     """Return all that runs of a group have in common; a run without a configuration is alone."""
     if not run.config:
         return str(run.folder.resolve())
-    sections = {name: dict(keys) for name, keys in run.config.items() if name not in _OF_NO_CONSEQUENCE}
-    sections.get("training", {}).pop("seed", None)
-    return json.dumps(sections, sort_keys=True, default=str)
+    kept = {
+        f"{section}.{key}": value
+        for section, keys in run.config.items()
+        for key, value in keys.items()
+        if not _OF_NO_CONSEQUENCE & {f"{section}.*", f"{section}.{key}"} and f"{section}.{key}" != "training.seed"
+    }
+    if "data.dir" in kept:  # machines have their data in different places, of which the last name says what it is
+        kept["data.dir"] = Path(str(kept["data.dir"])).name
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def _name(runs: list[RunData]) -> str:

@@ -18,6 +18,23 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(tmp_path) -> None:
     assert [group.name for group in group_runs(read_runs(folders[:4]))] == ["dcls (3 runs)", "dense"]
 
 
+def test_seeds_of_different_machines_are_one_group(tmp_path) -> None:
+    settings = {
+        "training": {"device": "cuda", "timeout_minutes": 30}, "data": {"num_workers": 8, "dir": "/fast/imagenet"},
+        "logging": {"wandb": "online"}, "checkpoint": {"dir": "/scratch"},
+    }  # fmt: skip
+    here = RunData(tmp_path / "a", "a", config={"training": {"seed": 0}, "data": {"dir": "data/imagenet"}})
+    there = RunData(tmp_path / "b", "b", config={**settings, "training": {**settings["training"], "seed": 1}})
+    assert len(group_runs([here, there])) == 1
+    for section, key, value in (
+        ("data", "dir", "data/flowers"),
+        ("data", "val_split", "v2"),
+        ("training", "compile", True),
+    ):
+        other = RunData(tmp_path / "c", "c", config={**there.config, section: {**there.config[section], key: value}})
+        assert len(group_runs([there, other])) == 2
+
+
 def test_a_run_without_a_configuration_is_alone(tmp_path) -> None:
     assert len(group_runs([RunData(tmp_path / "a", "a"), RunData(tmp_path / "b", "b")])) == 2
 
