@@ -16,11 +16,20 @@ from analysis.run_groups import RunGroup
 
 _MOST_CELLS = 64  # along each side of a drawing
 _DECADES = 4
+_COLOR_BAR = {
+    "orientation": "h",
+    "y": -0.2,
+    "yanchor": "top",
+    "thickness": 10,
+    "tickvals": list(range(-_DECADES, 1)),
+    "ticktext": ["≤ 0.0001", "0.001", "0.01", "0.1", "1"],
+}
 _SHARES = (0.25, 0.5, 0.75, 0.9, 0.99)
 NOTES = (
     "The magnitude of the gradient of the middle output feature before pooling (the positive parts of its channels, "
     "summed) with respect to the input, summed over the colors and averaged over images. Where the map of features has "
-    "even sides, the features around the center are taken together.",
+    "even sides, the features around the center are taken together. The numbers compare models of this page; other "
+    "authors measure otherwise: RepLKNet's code keeps the positive part of the gradient, on images of 1024x1024.",
 )
 
 
@@ -106,40 +115,8 @@ def _shares(fields: Sequence[MeasuredField]) -> Exhibit:
 
 def _map(key: str, measured: MeasuredField) -> Exhibit:
     cells, step = _pooled(measured.field)
-    relative = cells / cells.max()
     height, width = measured.field.shape
-    figure = go.Figure(
-        go.Heatmap(
-            z=relative.clamp_min(10.0**-_DECADES).log10().mul(100).round().div(100).tolist(),
-            customdata=[[float(f"{value:.3g}") for value in row] for row in relative.tolist()],
-            x0=(step - 1) / 2,
-            dx=step,
-            y0=(step - 1) / 2,
-            dy=step,
-            zmin=-_DECADES,
-            zmax=0,
-            autocolorscale=True,
-            colorbar={
-                "orientation": "h",
-                "y": -0.2,
-                "yanchor": "top",
-                "thickness": 10,
-                "tickvals": list(range(-_DECADES, 1)),
-                "ticktext": ["≤ 0.0001", "0.001", "0.01", "0.1", "1"],
-            },
-            hovertemplate="row %{y}, column %{x}<br>%{customdata} of the largest<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        xaxis={"title": "column", "range": [-0.5, width - 0.5], "constrain": "domain", "showgrid": False},
-        yaxis={
-            "title": "row",
-            "range": [height - 0.5, -0.5],
-            "scaleanchor": "x",
-            "constrain": "domain",
-            "showgrid": False,
-        },
-    )
+    figure = _drawing(cells / cells.max(), step, height, width)
     half = side_that_holds(measured.field)
     table = NumberTable(["share of the gradient", "within a square of side (pixels)"], [])
     table.lines.extend([[f"{share:.0%}", side_that_holds(measured.field, share)] for share in _SHARES])
@@ -151,6 +128,28 @@ def _map(key: str, measured: MeasuredField) -> Exhibit:
         figure,
         table,
         (f"Colors are logarithmic. Measured with {measured.images}.",),
+    )
+
+
+def _drawing(relative: Tensor, step: int, height: int, width: int) -> go.Figure:
+    """Draw a map (h, w), relative to its largest value, over an image (H, W) with ``step`` pixels a cell and side."""
+    heatmap = go.Heatmap(
+        z=relative.clamp_min(10.0**-_DECADES).log10().mul(100).round().div(100).tolist(),
+        customdata=[[float(f"{value:.3g}") for value in row] for row in relative.tolist()],
+        x0=(step - 1) / 2,
+        dx=step,
+        y0=(step - 1) / 2,
+        dy=step,
+        zmin=-_DECADES,
+        zmax=0,
+        autocolorscale=True,
+        colorbar=_COLOR_BAR,
+        hovertemplate="row %{y}, column %{x}<br>%{customdata} of the largest<extra></extra>",
+    )
+    axis = {"constrain": "domain", "showgrid": False}
+    return go.Figure(heatmap).update_layout(
+        xaxis={**axis, "title": "column", "range": [-0.5, width - 0.5]},
+        yaxis={**axis, "title": "row", "range": [height - 0.5, -0.5], "scaleanchor": "x"},
     )
 
 

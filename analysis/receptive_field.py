@@ -1,8 +1,10 @@
 """The receptive field of a trained model, measured: which pixels its middle output feature listens to.
 
-After Luo et al. (arXiv:1701.04128) and Ding et al. (RepLKNet, arXiv:2203.06717): the gradient of the positive part of
-the middle features, summed over the channels, with respect to the input; its magnitude, summed over the colors and
-averaged over images.
+The gradient of the positive part of the middle features, summed over the channels, with respect to the input; its
+magnitude, summed over the colors and averaged over images, as shares of the sum over all pixels. The idea is that of
+Luo et al. (arXiv:1701.04128). Ding et al. (RepLKNet, arXiv:2203.06717) measure something else: their code keeps the
+positive part of the gradient, not its magnitude, on images of 1024x1024 pixels. So numbers of theirs cannot be compared
+with these.
 """
 
 from typing import Any
