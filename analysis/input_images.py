@@ -1,7 +1,7 @@
 """A few images for a run's model to look at: of its evaluation split where it can be reached, else noise."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from analysis.run_data import RunData
@@ -19,17 +19,18 @@ COUNT = 8
 _OF_A_SERVICE = ("hfds/", "hfids/", "tfds/")
 
 
-def input_images(run: RunData, count: int = COUNT) -> tuple[Tensor, str]:
+def input_images(run: RunData, model: nn.Module, count: int = COUNT) -> tuple[Tensor, str]:
     """Return images as the run's model takes them, and what they are.
 
     Args:
-        run: With a model.
+        run: With weights.
+        model: Of the run.
 
     Returns:
         (B, 3, H, W), B at most ``count``; and a phrase such as "8 images of data/val".
     """
-    assert run.model is not None and run.description is not None
-    preprocessing = run.description.preprocessing or own_preprocessing(run.model)
+    assert run.description is not None
+    preprocessing = run.description.preprocessing or own_preprocessing(model)
     try:
         config = load_config(run.folder / CONFIG)
         images = _evaluation_images(config, preprocessing, count)

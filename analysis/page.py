@@ -81,12 +81,18 @@ def _of_the_first(groups: Sequence[Any]) -> str:
 
 def _kernels(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     """Return the kernels of every run that has DCLS layers."""
-    with_models = [run for run in runs if run.model is not None]
-    each = MOST_NUMBERS // max(1, len(with_models))
-    views = [(run, kernel_views(run.model, run.positions, each)) for run in with_models if run.model is not None]
-    return [
-        {"run": run.name, "weights": run.weights.name if run.weights else "", **view} for run, view in views if view
-    ]
+    each = MOST_NUMBERS // max(1, sum(run.weights is not None for run in runs))
+    kernels = []
+    for run in runs:
+        view = _views(run, each)
+        if view and run.weights is not None:
+            kernels.append({"run": run.name, "weights": run.weights.name, **view})
+    return kernels
+
+
+def _views(run: RunData, most_numbers: int) -> dict[str, Any]:
+    model = run.load_model()
+    return {} if model is None else kernel_views(model, run.positions, most_numbers)
 
 
 def _figures(sections: Sequence[Section]) -> dict[str, Any]:

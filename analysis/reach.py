@@ -12,6 +12,7 @@ from analysis.colors import color
 from analysis.exhibit import Cell, Exhibit, NumberTable
 from analysis.input_images import input_images
 from analysis.receptive_field import receptive_field, share_within_squares, side_that_holds, with_surroundings
+from analysis.run_data import RunData
 from analysis.run_groups import RunGroup
 
 _MOST_CELLS = 64  # along each side of a drawing
@@ -54,25 +55,36 @@ def measure_fields(groups: Sequence[RunGroup]) -> tuple[list[MeasuredField], lis
     Returns:
         The receptive fields, and why others are missing.
     """
-    fields, problems = [], []
+    fields: list[MeasuredField] = []
+    problems: list[str] = []
     for group in groups:
-        run = group.first
-        if run.model is None:
-            continue
-        images, what = input_images(run)
         try:
-            images, factor = with_surroundings(run.model, images)
-            what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
-            fields.append(MeasuredField(run.name, receptive_field(run.model, images), what))
+            fields += _measured(group.first)
         except (ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            problems.append(f"The receptive field of {run.name} was not measured: {reason}.")
+            problems.append(f"The receptive field of {group.first.name} was not measured: {reason}.")
     return fields, problems
 
 
 def reach_exhibits(fields: Sequence[MeasuredField]) -> list[Exhibit]:
     """Draw all of them in one diagram of shares, and each as a map."""
     return [_shares(fields), *(_map(f"field{at}", field) for at, field in enumerate(fields))] if fields else []
+
+
+def _measured(run: RunData) -> list[MeasuredField]:
+    """Measure one run; nothing where it has no weights.
+
+    Raises:
+        ValueError: its model has no receptive field.
+        RuntimeError: its model fails.
+    """
+    model = run.load_model()
+    if model is None:
+        return []
+    images, what = input_images(run, model)
+    images, factor = with_surroundings(model, images)
+    what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
+    return [MeasuredField(run.name, receptive_field(model, images), what)]
 
 
 def _shares(fields: Sequence[MeasuredField]) -> Exhibit:

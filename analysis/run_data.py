@@ -30,8 +30,7 @@ class RunData:
         history: A row of numbers for each finished epoch, as in metrics.csv.
         config: Its configuration by section and key, {} where it cannot be read.
         environment: Versions, hardware and size of the model, {} where they cannot be read.
-        weights: The file that the model's weights are from.
-        model: With these weights, in eval mode; None where no file of weights can be read.
+        weights: The file that the model's weights are from; None where none can be read.
         description: What that file says about its model.
         positions: Where the elements were, by epochs completed.
         notes: What is missing or damaged, a sentence each.
@@ -43,7 +42,6 @@ class RunData:
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
-    model: nn.Module | None = None
     description: ModelDescription | None = None
     positions: list[tuple[int, Elements]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -52,6 +50,14 @@ class RunData:
     def is_finished(self) -> bool:
         """Whether it was trained to its end."""
         return (self.folder / WEIGHTS).is_file()
+
+    def load_model(self) -> nn.Module | None:
+        """Load the model anew, in eval mode; None without weights. Runs keep none: twenty large ones take gigabytes.
+
+        Raises:
+            UserError: the file of weights has become unreadable.
+        """
+        return load_model(self.weights)[0] if self.weights else None
 
     def setting(self, key: str) -> Any:
         """Return the value of a key of its configuration, such as training.seed; None where it has none."""
@@ -77,7 +83,7 @@ def read_run(folder: Path, name: str) -> RunData:
     """
     check_holds_run(folder)
     notes: list[str] = []
-    weights, model, description = _read_model(folder, notes)
+    weights, description = _find_weights(folder, notes)
     run = RunData(
         folder,
         name,
@@ -85,7 +91,6 @@ def read_run(folder: Path, name: str) -> RunData:
         _read(folder / CONFIG, _read_config, {}, notes),
         _read(folder / ENVIRONMENT, _read_environment, {}, notes),
         weights,
-        model,
         description,
         load_history(folder),
         notes,
@@ -156,14 +161,13 @@ def _read_environment(file: Path) -> dict[str, Any]:
     return environment
 
 
-def _read_model(folder: Path, notes: list[str]) -> tuple[Path | None, nn.Module | None, ModelDescription | None]:
-    """Load the final weights or, of a run that is not finished, the newest ones that are not damaged."""
+def _find_weights(folder: Path, notes: list[str]) -> tuple[Path | None, ModelDescription | None]:
+    """Return the file of the final weights or, of a run that is not finished, the newest one that loads."""
     candidates = (folder / WEIGHTS, folder / LAST, *saved_states(folder), folder / BEST)
     for file in (candidate for candidate in candidates if candidate.is_file()):
         try:
-            model, description = load_model(file)
-            return file, model, description
+            return file, load_model(file)[1]
         except UserError as error:
             notes.append(f"{file.name} is left out: {error}")
     notes.append("There are no weights, so kernels and receptive field are not shown.")
-    return None, None, None
+    return None, None

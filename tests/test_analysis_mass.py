@@ -3,26 +3,29 @@ from report_runs import DENSE, drawn, report_run
 
 import dcls
 from analysis.mass import mass_exhibits
-from analysis.run_data import read_runs
+from analysis.run_data import RunData, read_runs
 from analysis.run_groups import group_runs
 from dcls.diagnostics import describe_model
+from models.loading import load_model
 
 
 def test_bars_and_tables_are_the_diagnostics_of_every_layer(tmp_path) -> None:
     runs = read_runs([report_run(tmp_path, "some"), report_run(tmp_path, "dense", model=DENSE)])
     radius, outside, elements = mass_exhibits(group_runs(runs))
-    described = list(describe_model(runs[0].model).values())
+    described = list(describe_model(runs[0].load_model()).values())
     assert list(drawn(radius.figure, "some")) == pytest.approx([layer.effective_radius for layer in described])
     assert list(drawn(outside.figure, "some")) == pytest.approx([100 * layer.mass_outside for layer in described])
     assert len(elements.table.lines) == 5 and elements.table.lines[0][0] == "stages.0.blocks.0"
     assert elements.table.lines[0][5] == pytest.approx(100 * described[0].coinciding)
 
 
-def test_layers_have_one_name_in_all_runs(tmp_path) -> None:
+def test_layers_have_one_name_in_all_runs(tmp_path, monkeypatch) -> None:
     runs = read_runs(
         [report_run(tmp_path, name, overrides=[f"schedule.epochs={3 + at}"]) for at, name in enumerate("ab")]
     )
-    runs[1].model.head.add_module("extra", dcls.Dcls2d(2, 2, 3, 9))
+    model = runs[1].load_model()
+    model.head.add_module("extra", dcls.Dcls2d(2, 2, 3, 9))
+    monkeypatch.setattr(RunData, "load_model", lambda run: model if run.name == "b" else load_model(run.weights)[0])
     radius, *_ = mass_exhibits(group_runs(runs))
     first, second = (list(trace.x) for trace in radius.figure.data)
     assert second[:5] == first and second[5] == "head.extra"

@@ -1,16 +1,20 @@
 """The page, and what a browser makes of it: Chromium where it is installed, without a network."""
 
+import gc
 import json
 import re
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from report_runs import DENSE, report_run
 
+import analysis.run_data
 from analysis.page import MARK, render
 from analysis.run_data import RunData, read_runs
+from models.loading import load_model
 
 HOSTILE = "<img src=x onerror=alert(1)>&amp;"
 
@@ -52,6 +56,22 @@ def test_every_figure_has_words_and_numbers(page) -> None:
 def test_a_run_without_anything_is_a_page_too(tmp_path) -> None:
     text = render([RunData(tmp_path, "x")])
     assert "Report of x" in text and 'id="kernel-run"' not in text
+
+
+def test_there_is_one_model_in_memory_at_a_time(tmp_path, monkeypatch) -> None:
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    def load(file):
+        gc.collect()
+        assert not alive, "models of other runs"
+        model, description = load_model(file)
+        alive.add(model)
+        return model, description
+
+    monkeypatch.setattr(analysis.run_data, "load_model", load)
+    render(read_runs([report_run(tmp_path, name, seed=seed) for seed, name in enumerate("ab")]))
+    gc.collect()
+    assert not alive
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ def test_a_finished_run_is_read_whole(tmp_path) -> None:
     assert [row["val_top1"] for row in run.history] == [53.0, 63.0, 73.0]
     assert run.setting("training.seed") == 3 and run.setting("no.such_key") is None
     assert [epoch for epoch, _ in run.positions] == [0, 1, 2, 3]
-    assert run.environment["python"] == "3.12" and not run.model.training
+    assert run.environment["python"] == "3.12" and not run.load_model().training
 
 
 def test_a_dense_run_has_no_positions(tmp_path) -> None:
     run = read_run(report_run(tmp_path, "dense", model=DENSE), "dense")
-    assert run.positions == [] and run.notes == [] and run.model is not None
+    assert run.positions == [] and run.notes == [] and run.load_model() is not None
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_what_is_damaged_is_noted_and_the_rest_is_read(tmp_path, damage, note) -
     damage(folder)
     run = read_run(folder, "some")
     assert note in run.notes[0]
-    assert (run.model is None) == note.startswith("model") and bool(run.history) != note.startswith("metrics")
+    assert (run.load_model() is None) == note.startswith("model") and bool(run.history) != note.startswith("metrics")
 
 
 def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:
     folder = report_run(tmp_path, "some")
     (folder / "model.safetensors").unlink()
     run = read_run(folder, "some")
-    assert not run.is_finished and run.model is None
+    assert not run.is_finished and run.load_model() is None
     assert run.notes == [
         "There are no weights, so kernels and receptive field are not shown.",
         "The run is not finished; 3 of its epochs are.",
@@ -59,11 +59,11 @@ def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:
 def test_a_state_takes_the_place_of_weights_that_are_damaged(tmp_path) -> None:
     folder = report_run(tmp_path, "some")
     whole = read_run(folder, "some")
-    content = {"state_dict": whole.model.state_dict(), "description": whole.description.to_dict()}
+    content = {"state_dict": whole.load_model().state_dict(), "description": whole.description.to_dict()}
     save_checkpoint(folder / "last.pt", content)
     (folder / "model.safetensors").write_bytes(b"no weights")
     run = read_run(folder, "some")
-    assert run.weights.name == "last.pt" and run.model is not None and len(run.notes) == 1
+    assert run.weights.name == "last.pt" and run.load_model() is not None and len(run.notes) == 1
 
 
 @pytest.mark.parametrize("name", ["empty", "missing", "file"])
