@@ -285,7 +285,7 @@ class DclsNd(PositionOwner):
             f"dilated_kernel_size={self.dilated_kernel_size}, interpolation={self.interpolation!r}"
         )
         ones, zeros = (1,) * self.ndim, (0,) * self.ndim
-        bounds = tuple(axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes)
+        bounds = tuple(self.kernel_bounds)
         defaults = dict(stride=ones, padding=zeros, dilation=ones, groups=1, padding_mode="zeros")
         defaults |= dict(learned_axes=tuple(range(self.ndim)), position_limits=bounds, initial_positions="normal")
         defaults |= dict(discrete=False)
@@ -341,8 +341,7 @@ class DclsNd(PositionOwner):
         return construct_along(weight, positions, sigma, self.dilated_kernel_size, self.learned_axes, interpolation)
 
     def _rounded(self, positions: Tensor) -> Tensor:
-        bounds = [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
-        return torch.stack([positions[index].round().clamp(*bound) for index, bound in enumerate(bounds)])
+        return torch.stack([positions[index].round().clamp(*bound) for index, bound in enumerate(self.kernel_bounds)])
 
     def _pads_beforehand(self) -> bool:
         return self.padding_mode != "zeros" or not is_of_torch(self.padding)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import DclsNd
-from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
 from dcls.positions import PositionOwner
 
@@ -23,7 +22,6 @@ __all__ = [
     "describe",
     "describe_model",
     "effective_radius",
-    "kernel_bounds",
     "mass_outside",
     "share_at_border",
     "share_at_floor",
@@ -166,13 +164,8 @@ def spreads(owner: PositionOwner) -> Tensor | None:
     return None if sigma is None else get_interpolation(owner.interpolation).spread(sigma)
 
 
-def kernel_bounds(owner: PositionOwner) -> list[tuple[int, int]]:
-    """Return the first and last grid point of each learned axis, in pixels from the center."""
-    return [axis_bounds(owner.dilated_kernel_size[axis]) for axis in owner.learned_axes]
-
-
 def _describe_elements(owner: PositionOwner) -> LayerDiagnostics:
-    positions, bounds = owner.positions.detach(), kernel_bounds(owner)
+    positions, bounds = owner.positions.detach(), owner.kernel_bounds
     sigma, spread = _learned_part(owner), spreads(owner)
     return LayerDiagnostics(
         None,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import kernel_bounds, spreads
+from dcls.diagnostics import spreads
 from dcls.optim import position_owners
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def positions(model: nn.Module) -> "Figure":
     grid = figure.subplots(1, len(owners), squeeze=False)
     for axes, (name, owner) in zip(grid[0], owners.items(), strict=True):
         places = owner.positions.detach().float().cpu().flatten(1)
-        edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in kernel_bounds(owner)]
+        edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in owner.kernel_bounds]
         if len(places) == 1:
             axes.hist(places[0].tolist(), bins=edges[0])
             axes.set_xlabel("position (pixels)")

@@ -38,8 +38,7 @@ class PositionOwner(nn.Module):
         self.dilated_kernel_size = tuple(dilated_kernel_size)
         self.interpolation = interpolation
         self.learned_axes = _checked_axes(learned_axes, len(self.dilated_kernel_size))
-        bounds = [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
-        self.position_limits = _checked_limits(position_limits, bounds)
+        self.position_limits = _checked_limits(position_limits, self.kernel_bounds)
         if initial_positions not in INITIAL_POSITIONS:
             names = ", ".join(INITIAL_POSITIONS)
             raise ValueError(f"initial_positions must be one of {names}, got {initial_positions!r}")
@@ -49,6 +48,11 @@ class PositionOwner(nn.Module):
         """Own this set: (ndim, O, I, N) each, sigma None where the interpolation has no spread."""
         self.register_parameter("positions", positions)
         self.register_parameter("sigma", sigma)
+
+    @property
+    def kernel_bounds(self) -> list[tuple[int, int]]:
+        """First and last grid point of each learned axis, in pixels from the kernel's center."""
+        return [axis_bounds(self.dilated_kernel_size[axis]) for axis in self.learned_axes]
 
     @property
     def owns_positions(self) -> bool:

@@ -84,9 +84,7 @@ def test_every_number_is_that_of_its_definition(layer) -> None:
 
 
 def test_clamped_elements_are_at_the_border_and_not_outside(layer) -> None:
-    reached = [
-        (p < low) | (p > high) for p, (low, high) in zip(layer.positions, diagnostics.kernel_bounds(layer), strict=True)
-    ]
+    reached = [(p < low) | (p > high) for p, (low, high) in zip(layer.positions, layer.kernel_bounds, strict=True)]
     expected = torch.stack(reached).any(0).float().mean().item()
     layer.clamp_positions()
     found = describe(layer)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import LayerDiagnostics, kernel_bounds, share_at_border, share_at_floor, share_coinciding
+from dcls.diagnostics import LayerDiagnostics, share_at_border, share_at_floor, share_coinciding
 from dcls.interpolation import get_interpolation
 from dcls.optim import position_owners
 from dcls.positions import PositionOwner
@@ -128,7 +128,7 @@ def _beginning(owner: PositionOwner, positions: np.ndarray, spread: np.ndarray |
         floor = get_interpolation(owner.interpolation).spread_floor
         at_floor = share_at_floor(torch.from_numpy(spread).float() - floor)
     places = torch.from_numpy(positions).float()
-    at_border = share_at_border(places, owner.position_limits, kernel_bounds(owner))
+    at_border = share_at_border(places, owner.position_limits, owner.kernel_bounds)
     return _Beginning(positions, at_border, share_coinciding(places), at_floor)
 
 
