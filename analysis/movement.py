@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from analysis.colors import color
 from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
 from analysis.run_groups import RunGroup
+from dcls.diagnostics import mean_movement
 from training.position_history import Elements
 
 History = Sequence[tuple[int, Elements]]
@@ -49,7 +50,7 @@ def mean_distances(history: History) -> Lines:
         lambda name, positions, _: (
             None
             if name not in start or start[name][0].shape != positions.shape
-            else float(np.linalg.norm(positions.astype(np.float32) - start[name][0].astype(np.float32), axis=0).mean())
+            else mean_movement(positions, start[name][0])
         ),
     )
 

@@ -9,6 +9,7 @@ same to all of this: two of them at different grid points of the other axes are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ __all__ = [
     "describe_model",
     "effective_radius",
     "mass_outside",
+    "mean_movement",
     "share_at_border",
     "share_at_floor",
     "share_coinciding",
@@ -156,6 +158,17 @@ def share_at_floor(sigma: Tensor) -> float:
         sigma: (D, O, I, N), the learned part.
     """
     return _share(sigma.detach().abs() < FLOOR_TOLERANCE)
+
+
+def mean_movement(positions: Any, start: Any) -> float:
+    """Return how far elements are from where they were, in pixels, on average.
+
+    Args:
+        positions: (D, O, I, N), a tensor or an array.
+        start: Likewise, what they were before.
+    """
+    now, before = (torch.as_tensor(values).detach().float().cpu() for values in (positions, start))
+    return (now - before).norm(dim=0).mean().item()
 
 
 def spreads(owner: PositionOwner) -> Tensor | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import spreads
+from dcls.diagnostics import mean_movement, spreads
 from dcls.optim import position_owners
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     figure = _figure(5.0, 3.2)
     axes = figure.subplots()
     for name, (start, _) in history[0][1].items():
-        moved = [(epoch, _distance(sets[name][0], start)) for epoch, sets in history if name in sets]
+        moved = [(epoch, mean_movement(sets[name][0], start)) for epoch, sets in history if name in sets]
         axes.plot(*zip(*moved, strict=True), marker=".", label=name)
     axes.set(xlabel="epoch", ylabel="mean movement (pixels)")
     axes.legend(frameon=False, fontsize=7)
@@ -189,8 +189,3 @@ def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[tuple[list[floa
     for (x,), (width,) in elements:
         axes.errorbar(x, 0.0, xerr=width, fmt="o", color="black", fillstyle="none")
     axes.set(xlabel="pixels from the center", ylabel="weight")
-
-
-def _distance(now: Any, start: Any) -> float:
-    first, last = (torch.as_tensor(values).float() for values in (start, now))
-    return (last - first).norm(dim=0).mean().item()

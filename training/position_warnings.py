@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import LayerDiagnostics, share_at_border, share_at_floor, share_coinciding
+from dcls.diagnostics import LayerDiagnostics, mean_movement, share_at_border, share_at_floor, share_coinciding
 from dcls.interpolation import get_interpolation
 from dcls.optim import position_owners
 from dcls.positions import PositionOwner
@@ -93,8 +93,7 @@ class PositionWarnings:
                 yield "floor", now.at_floor
             beginning.at_floor = min(beginning.at_floor, now.at_floor)
         if state.epoch - self._first_epoch >= EPOCHS_TO_MOVE and _may_move(owner, state):
-            moved = owner.positions.detach().float().cpu().numpy() - beginning.positions.astype(np.float32)
-            movement = float(np.linalg.norm(moved, axis=0).mean())
+            movement = mean_movement(owner.positions, beginning.positions)
             if movement < LEAST_MOVEMENT:
                 yield "rest", movement
 
