@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dcls
 from dcls.conv import DclsNd
-from dcls.grid import axis_bounds
+from dcls.learned_axes import places_of, spreads_of
 from training.position_history import Elements, current_elements
 
 MOST_NUMBERS = 600_000
@@ -110,38 +110,28 @@ def _kernel_view(
     largest = kernel.abs().max().item()
     levels = (kernel * (_LEVELS / (largest or 1.0))).round().int().tolist()
     floor = dcls.INTERPOLATIONS[layer.interpolation].spread_floor
+    axes = layer.dilated_kernel_size, layer.learned_axes
     return {
         "channel": channel,
         "largest": float(f"{largest:.4g}"),
         "levels": levels,
         "weights": [float(f"{weight:.3g}") for weight in layer.weight[channel, 0].nan_to_num().flatten().tolist()],
-        "positions": [_coordinates(layer, positions[:, channel, 0]) for positions, _ in elements],
+        "positions": [_last_two(places_of(_of_channel(positions, channel), *axes)) for positions, _ in elements],
         "spreads": [
-            _on_two_axes(layer, np.full_like(p[:, channel, 0], floor) if s is None else s[:, channel, 0])
+            _last_two(
+                spreads_of(_of_channel(np.full_like(p, floor) if s is None else s, channel), *axes, elsewhere=0.0)
+            )
             for p, s in elements
         ],
     }
 
 
-def _coordinates(layer: DclsNd, positions: np.ndarray) -> list[list[int]]:
-    """Return rows and columns of all elements, from (D, *fixed sizes, N)."""
-    fixed = [axis for axis in range(layer.ndim) if axis not in layer.learned_axes]
-    grids = np.meshgrid(*(np.arange(layer.dilated_kernel_size[axis]) for axis in fixed), indexing="ij")
-    per_axis: dict[int, np.ndarray] = dict(zip(layer.learned_axes, positions, strict=True))
-    for axis, grid in zip(fixed, grids, strict=True):
-        offsets = grid + axis_bounds(layer.dilated_kernel_size[axis])[0]
-        per_axis[axis] = np.broadcast_to(offsets[..., None], positions.shape[1:])
-    return _last_two(layer, per_axis)
+def _of_channel(values: np.ndarray, channel: int) -> Tensor:
+    """(D, O, I, ..., N) -> (D, ..., N) of a channel's first input channel; there is no number for what is none."""
+    return torch.from_numpy(values[:, channel, 0].astype(np.float64)).nan_to_num()
 
 
-def _on_two_axes(layer: DclsNd, spreads: np.ndarray) -> list[list[int]]:
-    """Return spreads along rows and columns; along an axis on which nothing moves there is none."""
-    return _last_two(layer, dict(zip(layer.learned_axes, spreads, strict=True)))
-
-
-def _last_two(layer: DclsNd, per_axis: dict[int, np.ndarray]) -> list[list[int]]:
-    """Return the values of the last two axes in hundredths of a pixel; 0 for an axis that there is not."""
-    count = len(next(iter(per_axis.values())).reshape(-1))
-    axes = [layer.ndim - 2, layer.ndim - 1]
-    values = [per_axis[axis].reshape(-1) if axis in per_axis else np.zeros(count) for axis in axes]
-    return [np.rint(100 * np.nan_to_num(along).astype(np.float64)).astype(int).tolist() for along in values]
+def _last_two(values: Tensor) -> list[list[int]]:
+    """(ndim, elements) -> the last two axes in hundredths of a pixel; 0 for an axis that there is not."""
+    both = values[-2:] if len(values) > 1 else torch.cat([torch.zeros_like(values), values])
+    return (100 * both).round().long().tolist()

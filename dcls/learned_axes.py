@@ -4,8 +4,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from dcls.grid import axis_bounds
 from dcls.kernel import construct_kernel
 
 
@@ -50,3 +52,37 @@ def construct_along(
     order = [axis for axis in range(ndim) if axis not in learned_axes] + list(learned_axes)
     leading = kernel.ndim - ndim
     return kernel.permute(*range(leading), *(leading + order.index(axis) for axis in range(ndim)))
+
+
+def places_of(positions: Tensor, dilated_kernel_size: Sequence[int], learned_axes: Sequence[int]) -> Tensor:
+    """Return where the elements of a kernel are along all axes, (ndim, elements) in pixels from its center.
+
+    Args:
+        positions: (learned axes, *fixed sizes, N)
+    """
+    fixed = fixed_sizes(dilated_kernel_size, learned_axes)
+    offsets = [torch.arange(size) + axis_bounds(size)[0] for size in fixed]
+    grids = torch.meshgrid(*offsets, indexing="ij") if offsets else ()
+    return _on_all_axes(positions, [grid.to(positions)[..., None] for grid in grids], learned_axes)
+
+
+def spreads_of(
+    spreads: Tensor, dilated_kernel_size: Sequence[int], learned_axes: Sequence[int], elsewhere: float
+) -> Tensor:
+    """Return how wide the elements of a kernel are along all axes, (ndim, elements) in pixels.
+
+    Args:
+        spreads: (learned axes, *fixed sizes, N)
+        elsewhere: Along the axes on which nothing moves.
+    """
+    fixed = [spreads.new_tensor(elsewhere)] * (len(dilated_kernel_size) - len(learned_axes))
+    return _on_all_axes(spreads, fixed, learned_axes)
+
+
+def _on_all_axes(learned: Tensor, others: Sequence[Tensor], learned_axes: Sequence[int]) -> Tensor:
+    """(learned axes, *fixed sizes, N), and values of the other axes in their order -> (ndim, elements)."""
+    of_others = iter(others)
+    of_learned = dict(zip(learned_axes, learned, strict=True))
+    axes = range(len(learned) + len(others))
+    values = [of_learned[axis] if axis in of_learned else next(of_others) for axis in axes]
+    return torch.stack([value.expand(learned.shape[1:]).flatten() for value in values])

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from dcls.conv import DclsNd
 from dcls.diagnostics import mean_movement, spreads
+from dcls.grid import axis_bounds
+from dcls.learned_axes import places_of, spreads_of
 from dcls.optim import position_owners
 
 if TYPE_CHECKING:
@@ -151,19 +153,12 @@ def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> li
     """
     spread = spreads(layer)
     radius = torch.full_like(layer.positions, _RING) if spread is None else spread
-    fixed = [axis for axis in range(layer.ndim) if axis not in layer.learned_axes]
-    shape = layer.positions.shape[3:]
-    places, radii = [torch.empty(0)] * layer.ndim, [torch.empty(0)] * layer.ndim
-    for row, axis in enumerate(layer.learned_axes):
-        places[axis], radii[axis] = (values[row, channel, 0].float().cpu() for values in (layer.positions, radius))
-    for row, axis in enumerate(fixed):
-        size = layer.dilated_kernel_size[axis]
-        grid = (torch.arange(size) - size // 2).float().view([-1 if i == row else 1 for i in range(len(shape))])
-        places[axis], radii[axis] = grid.expand(shape), torch.full(shape, _RING)
-    place, width = (torch.stack(values).flatten(1).T for values in (places, radii))  # (elements, axes)
+    positions, radii = (values[:, channel, 0].float().cpu() for values in (layer.positions, radius))
+    axes = layer.dilated_kernel_size, layer.learned_axes
+    place, width = places_of(positions, *axes).T, spreads_of(radii, *axes, elsewhere=_RING).T  # (elements, axes)
     if slice_index is not None:
-        size = layer.dilated_kernel_size[0]
-        is_near = place[:, 0].round().clamp(-(size // 2), (size - 1) // 2) + size // 2 == slice_index
+        first, last = axis_bounds(layer.dilated_kernel_size[0])
+        is_near = place[:, 0].round().clamp(first, last) - first == slice_index
         place, width = place[is_near], width[is_near]
     return list(zip(place[:, -2:].tolist(), width[:, -2:].tolist(), strict=True))
 

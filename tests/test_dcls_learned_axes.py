@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import dcls
+from dcls.learned_axes import places_of, spreads_of
 
 SIZE = {2: (3, 8), 3: (2, 3, 7)}
 SUBSETS = [
@@ -79,3 +80,15 @@ def test_layers_along_different_axes_cannot_share_positions() -> None:
     layers = [dcls.Dcls2d(4, 4, 2, (7, 7), learned_axes=axes) for axes in ((0,), (1,))]
     with pytest.raises(ValueError, match="must agree in learned_axes"):
         dcls.share_positions(layers)
+
+
+def test_elements_are_where_the_kernel_is_not_zero() -> None:
+    layer = dcls.Dcls3d(1, 1, 1, (3, 7, 4), interpolation="bilinear_unnormalized", learned_axes=(1,))
+    with torch.no_grad():
+        layer.positions.copy_(torch.arange(12.0).view_as(layer.positions) % 7 - 3)
+        layer.weight.fill_(1.0)
+    places = places_of(layer.positions[:, 0, 0].detach(), layer.dilated_kernel_size, layer.learned_axes)
+    row, column, depth = (places.long() + torch.tensor([1, 3, 2])[:, None]).tolist()
+    assert places.shape == (3, 12) and layer.kernel()[0, 0, row, column, depth].tolist() == [1.0] * 12
+    widths = spreads_of(torch.full((1, 3, 4, 1), 2.0), layer.dilated_kernel_size, layer.learned_axes, elsewhere=0.5)
+    assert widths.tolist() == [[0.5] * 12, [2.0] * 12, [0.5] * 12]
