@@ -21,6 +21,7 @@ from dcls.positions import PositionOwner
 __all__ = [
     "LayerDiagnostics",
     "describe",
+    "describe_elements",
     "describe_model",
     "effective_radius",
     "mass_outside",
@@ -78,7 +79,7 @@ def describe(layer: PositionOwner) -> LayerDiagnostics:
         >>> dcls.diagnostics.describe(layer).spread_median
         0.5
     """
-    return _with_mass(_describe_elements(layer), layer)
+    return _with_mass(describe_elements(layer), layer)
 
 
 @torch.no_grad()
@@ -90,9 +91,25 @@ def describe_model(model: nn.Module) -> dict[str, LayerDiagnostics]:
         if isinstance(layer, DclsNd):
             owner = layer._shared() or layer
             if id(owner) not in elements:
-                elements[id(owner)] = _describe_elements(owner)
+                elements[id(owner)] = describe_elements(owner)
             found[name] = _with_mass(elements[id(owner)], layer)
     return found
+
+
+@torch.no_grad()
+def describe_elements(owner: PositionOwner) -> LayerDiagnostics:
+    """Describe the positions and spreads of a layer or set alone, without building its kernels."""
+    positions, bounds = owner.positions.detach(), owner.kernel_bounds
+    sigma, spread = _learned_part(owner), spreads(owner)
+    return LayerDiagnostics(
+        None,
+        None,
+        share_at_border(positions, owner.position_limits, bounds),
+        share_outside_kernel(positions, bounds),
+        share_coinciding(positions),
+        None if sigma is None else share_at_floor(sigma),
+        *((None, None, None) if spread is None else _quartiles(spread)),
+    )
 
 
 def effective_radius(kernel: Tensor) -> float:
@@ -175,20 +192,6 @@ def spreads(owner: PositionOwner) -> Tensor | None:
     """Return the effective spreads, (D, O, I, N) in pixels, or None where the interpolation learns none."""
     sigma = _learned_part(owner)
     return None if sigma is None else get_interpolation(owner.interpolation).spread(sigma)
-
-
-def _describe_elements(owner: PositionOwner) -> LayerDiagnostics:
-    positions, bounds = owner.positions.detach(), owner.kernel_bounds
-    sigma, spread = _learned_part(owner), spreads(owner)
-    return LayerDiagnostics(
-        None,
-        None,
-        share_at_border(positions, owner.position_limits, bounds),
-        share_outside_kernel(positions, bounds),
-        share_coinciding(positions),
-        None if sigma is None else share_at_floor(sigma),
-        *((None, None, None) if spread is None else _quartiles(spread)),
-    )
 
 
 def _with_mass(elements: LayerDiagnostics, layer: PositionOwner) -> LayerDiagnostics:

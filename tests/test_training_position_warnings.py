@@ -8,7 +8,6 @@ from torch import nn
 
 import dcls
 import train
-from dcls.diagnostics import describe_model
 from training.data.batches import BatchPlan
 from training.objective import make_objective
 from training.position_history import PositionHistory
@@ -31,7 +30,7 @@ def started(model: nn.Module, folder, /, **sections) -> tuple[TrainState, Positi
 
 def after_epoch(state: TrainState, warnings: PositionWarnings, epoch: int = 1) -> list[str]:
     state.epoch = epoch
-    return list(warnings.epoch(state, describe_model(state.model)))
+    return list(warnings.epoch(state))
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dcls.diagnostics import describe_model
 from training.atomic_io import write_text_atomic
 from training.config import Config
 from training.data.loaders import cores_per_process, loader_processes
@@ -120,9 +119,8 @@ class MetricsLogger:
         self._write_table(state.history)
         self._append_json({"kind": "epoch", **row})
         self.positions.epoch(state)
-        described = describe_model(state.model)
         if self.wandb is not None:
-            self.wandb.epoch(row, state.model, described, state.updates)
+            self.wandb.epoch(row, state.model, state.updates)
         accuracies = "  ".join(f"{key} {row[key]:.2f} %" for key in ("val_top1", "ema_top1") if key in row)
         speed = f"{row['train_images_per_second']:.0f} images/s  waiting {row['train_waiting']:.0%}"
         if row.get("loader_images_per_second"):
@@ -131,7 +129,7 @@ class MetricsLogger:
         if row["train_waiting"] > WORTH_A_WARNING and not self._has_advised:
             self._has_advised = True
             self.say(f"warning: {advice(row['train_waiting'], self.num_workers, cores_per_process())}")
-        for warning in self.position_warnings.epoch(state, described):
+        for warning in self.position_warnings.epoch(state):
             self.say(f"warning: {warning}")
 
     def say(self, text: str) -> None:

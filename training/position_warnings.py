@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import LayerDiagnostics, mean_movement, share_at_border, share_at_floor, share_coinciding
+from dcls.diagnostics import describe_elements, mean_movement, share_at_border, share_at_floor, share_coinciding
 from dcls.interpolation import get_interpolation
 from dcls.optim import position_owners
 from dcls.positions import PositionOwner
@@ -61,27 +61,21 @@ class PositionWarnings:
         owners = position_owners(state.model)
         self._beginnings = {name: _beginning(owner, *elements[name]) for name, owner in owners.items()}
 
-    def epoch(self, state: TrainState, described: Mapping[str, LayerDiagnostics]) -> Iterator[str]:
-        """Yield what is new after an epoch, a line for each kind of trouble.
-
-        Args:
-            described: Every DCLS layer of the model, by its name.
-        """
+    def epoch(self, state: TrainState) -> Iterator[str]:
+        """Yield what is new after an epoch, a line for each kind of trouble."""
         found: dict[str, dict[str, float]] = {}
         for name, owner in position_owners(state.model).items():
             if layers := _layers_of(owner, state.model):
-                for kind, value in self._troubles(name, owner, described[layers[0]], state):
+                for kind, value in self._troubles(name, owner, state):
                     found.setdefault(kind, {}).update(dict.fromkeys(layers, value))
         for kind, values in found.items():
             if kind not in self._told:
                 self._told.add(kind)
                 yield self._sentence(kind, values, state.epoch)
 
-    def _troubles(
-        self, name: str, owner: PositionOwner, now: LayerDiagnostics, state: TrainState
-    ) -> Iterator[tuple[str, float]]:
+    def _troubles(self, name: str, owner: PositionOwner, state: TrainState) -> Iterator[tuple[str, float]]:
         """Yield kinds of trouble, with the share of elements, or the movement in pixels, that shows them."""
-        beginning = self._beginnings[name]
+        beginning, now = self._beginnings[name], describe_elements(owner)
         if now.outside_kernel > 0:
             yield "outside", now.outside_kernel
         if now.at_border > beginning.at_border + MORE_AT_BORDER:

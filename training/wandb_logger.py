@@ -1,7 +1,7 @@
 """Weights & Biases: the same run after every restart; whatever goes wrong there, the training goes on."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ import wandb
 from torch import nn
 
 import dcls
-from dcls.diagnostics import LayerDiagnostics
+from dcls.diagnostics import describe_model
 from dcls.errors import UserError
 from training.config import Config
 from training.loop import UpdateSummary
@@ -67,17 +67,11 @@ class WandbLogger:
         rates = {f"learning_rate/{name}": rate for name, rate in values.pop("learning_rates").items()}
         self._log(values | rates, step.update)
 
-    def epoch(
-        self, row: dict[str, Any], model: nn.Module, described: Mapping[str, LayerDiagnostics], update: int
-    ) -> None:
-        """Log what an epoch has measured; of models with DCLS layers what they have learned, too.
-
-        Args:
-            described: Every DCLS layer of the model, by its name.
-        """
+    def epoch(self, row: dict[str, Any], model: nn.Module, update: int) -> None:
+        """Log what an epoch has measured; of models with DCLS layers what they have learned, too."""
         numbers = {
             f"diagnostics/{name}/{key}": value
-            for name, layer in described.items()
+            for name, layer in describe_model(model).items()
             for key, value in asdict(layer).items()
             if value is not None
         }
