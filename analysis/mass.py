@@ -7,9 +7,7 @@ import plotly.graph_objects as go
 
 from analysis.colors import color
 from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
-from analysis.run_data import RunData
-from analysis.run_groups import RunGroup
-from dcls.diagnostics import LayerDiagnostics, describe_model
+from dcls.diagnostics import LayerDiagnostics
 
 Layers = dict[str, LayerDiagnostics]
 _SHARES = {
@@ -20,9 +18,12 @@ _SHARES = {
 }
 
 
-def mass_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
-    """Draw the first run of each group that has DCLS layers."""
-    described = [(group.first.name, _describe(group.first)) for group in groups]
+def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
+    """Draw the runs that have DCLS layers.
+
+    Args:
+        described: Name of a run, and diagnostics of its layers.
+    """
     runs = _shortened([(name, layers) for name, layers in described if layers])
     if not runs:
         return []
@@ -45,11 +46,6 @@ def mass_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
         "The share of |weight| that a dense 7x7 kernel would not have room for.",
     )
     return [radius, outside, *(_elements(f"elements{at}", *run, len(runs) > 1) for at, run in enumerate(runs))]
-
-
-def _describe(run: RunData) -> Layers:
-    model = run.load_model()
-    return {} if model is None else describe_model(model)
 
 
 def _shortened(runs: Sequence[tuple[str, Layers]]) -> list[tuple[str, Layers]]:

@@ -15,10 +15,10 @@ from analysis.colors import BACKGROUNDS, INKS, themes
 from analysis.curves import curve_exhibits
 from analysis.exhibit import Exhibit
 from analysis.facts import difference_table, machine_table, outcome_table
-from analysis.kernel_views import MOST_NUMBERS, kernel_views
+from analysis.learned import look_at_models
 from analysis.mass import mass_exhibits
 from analysis.movement import movement_exhibits
-from analysis.reach import measure_fields, reach_exhibits
+from analysis.reach import reach_exhibits
 from analysis.run_data import RunData
 from analysis.run_groups import group_runs
 
@@ -40,13 +40,12 @@ class Section:
 def render(runs: Sequence[RunData]) -> str:
     """Return the report of these runs as HTML."""
     groups = group_runs(runs)
-    fields, problems = measure_fields(groups)
-    kernels = _kernels(runs)
+    learned = look_at_models(runs, groups)
     sections = [
         Section("curves", "Curves", "", curve_exhibits(groups)),
         Section("movement", "How elements moved", _of_the_first(groups), movement_exhibits(groups)),
-        Section("mass", "Where the mass of the kernels is", _of_the_first(groups), mass_exhibits(groups)),
-        Section("reach", "Receptive field", _of_the_first(groups), reach_exhibits(fields)),
+        Section("mass", "Where the mass of the kernels is", _of_the_first(groups), mass_exhibits(learned.layers)),
+        Section("reach", "Receptive field", _of_the_first(groups), reach_exhibits(learned.fields)),
     ]
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -58,7 +57,7 @@ def render(runs: Sequence[RunData]) -> str:
         backgrounds=BACKGROUNDS,
         inks=INKS,
         sections=[section for section in sections if section.exhibits],
-        problems=problems,
+        problems=learned.problems,
         runs=runs,
         outcome=outcome_table(runs),
         machines=machine_table(runs),
@@ -66,8 +65,8 @@ def render(runs: Sequence[RunData]) -> str:
         configurations=[
             (run.name, yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)) for run in runs if run.config
         ],
-        kernels=kernels,
-        data=_json({"figures": _figures(sections), "kernels": kernels, "themes": themes(), "inks": INKS}),
+        kernels=learned.kernels,
+        data=_json({"figures": _figures(sections), "kernels": learned.kernels, "themes": themes(), "inks": INKS}),
         style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
@@ -77,22 +76,6 @@ def render(runs: Sequence[RunData]) -> str:
 def _of_the_first(groups: Sequence[Any]) -> str:
     several = any(len(group.runs) > 1 for group in groups)
     return "Of runs that differ in their seed only, the first one is shown." if several else ""
-
-
-def _kernels(runs: Sequence[RunData]) -> list[dict[str, Any]]:
-    """Return the kernels of every run that has DCLS layers."""
-    each = MOST_NUMBERS // max(1, sum(run.weights is not None for run in runs))
-    kernels = []
-    for run in runs:
-        view = _views(run, each)
-        if view and run.weights is not None:
-            kernels.append({"run": run.name, "weights": run.weights.name, **view})
-    return kernels
-
-
-def _views(run: RunData, most_numbers: int) -> dict[str, Any]:
-    model = run.load_model()
-    return {} if model is None else kernel_views(model, run.positions, most_numbers)
 
 
 def _figures(sections: Sequence[Section]) -> dict[str, Any]:

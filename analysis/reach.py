@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.colors import color
 from analysis.exhibit import Cell, Exhibit, NumberTable
 from analysis.input_images import input_images
 from analysis.receptive_field import receptive_field, share_within_squares, side_that_holds, with_surroundings
 from analysis.run_data import RunData
-from analysis.run_groups import RunGroup
 
 _MOST_CELLS = 64  # along each side of a drawing
 _DECADES = 4
@@ -49,42 +48,22 @@ class MeasuredField:
     images: str
 
 
-def measure_fields(groups: Sequence[RunGroup]) -> tuple[list[MeasuredField], list[str]]:
-    """Measure the first run of each group that has weights.
+def measure_field(run: RunData, model: nn.Module) -> MeasuredField:
+    """Measure the model of a run.
 
-    Returns:
-        The receptive fields, and why others are missing.
+    Raises:
+        ValueError: the model has no receptive field.
+        RuntimeError: the model fails.
     """
-    fields: list[MeasuredField] = []
-    problems: list[str] = []
-    for group in groups:
-        try:
-            fields += _measured(group.first)
-        except (ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            problems.append(f"The receptive field of {group.first.name} was not measured: {reason}.")
-    return fields, problems
+    images, what = input_images(run, model)
+    images, factor = with_surroundings(model, images)
+    what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
+    return MeasuredField(run.name, receptive_field(model, images), what)
 
 
 def reach_exhibits(fields: Sequence[MeasuredField]) -> list[Exhibit]:
     """Draw all of them in one diagram of shares, and each as a map."""
     return [_shares(fields), *(_map(f"field{at}", field) for at, field in enumerate(fields))] if fields else []
-
-
-def _measured(run: RunData) -> list[MeasuredField]:
-    """Measure one run; nothing where it has no weights.
-
-    Raises:
-        ValueError: its model has no receptive field.
-        RuntimeError: its model fails.
-    """
-    model = run.load_model()
-    if model is None:
-        return []
-    images, what = input_images(run, model)
-    images, factor = with_surroundings(model, images)
-    what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
-    return [MeasuredField(run.name, receptive_field(model, images), what)]
 
 
 def _shares(fields: Sequence[MeasuredField]) -> Exhibit:

@@ -3,15 +3,13 @@ from report_runs import DENSE, drawn, report_run
 
 import dcls
 from analysis.mass import mass_exhibits
-from analysis.run_data import RunData, read_runs
-from analysis.run_groups import group_runs
+from analysis.run_data import read_runs
 from dcls.diagnostics import describe_model
-from models.loading import load_model
 
 
 def test_bars_and_tables_are_the_diagnostics_of_every_layer(tmp_path) -> None:
     runs = read_runs([report_run(tmp_path, "some"), report_run(tmp_path, "dense", model=DENSE)])
-    radius, outside, elements = mass_exhibits(group_runs(runs))
+    radius, outside, elements = mass_exhibits([(run.name, describe_model(run.load_model())) for run in runs])
     described = list(describe_model(runs[0].load_model()).values())
     assert list(drawn(radius.figure, "some")) == pytest.approx([layer.effective_radius for layer in described])
     assert list(drawn(outside.figure, "some")) == pytest.approx([100 * layer.mass_outside for layer in described])
@@ -19,17 +17,17 @@ def test_bars_and_tables_are_the_diagnostics_of_every_layer(tmp_path) -> None:
     assert elements.table.lines[0][5] == pytest.approx(100 * described[0].coinciding)
 
 
-def test_layers_have_one_name_in_all_runs(tmp_path, monkeypatch) -> None:
+def test_layers_have_one_name_in_all_runs(tmp_path) -> None:
     runs = read_runs(
         [report_run(tmp_path, name, overrides=[f"schedule.epochs={3 + at}"]) for at, name in enumerate("ab")]
     )
-    model = runs[1].load_model()
-    model.head.add_module("extra", dcls.Dcls2d(2, 2, 3, 9))
-    monkeypatch.setattr(RunData, "load_model", lambda run: model if run.name == "b" else load_model(run.weights)[0])
-    radius, *_ = mass_exhibits(group_runs(runs))
+    models = [run.load_model() for run in runs]
+    models[1].head.add_module("extra", dcls.Dcls2d(2, 2, 3, 9))
+    radius, *_ = mass_exhibits([(name, describe_model(model)) for name, model in zip("ab", models, strict=True)])
     first, second = (list(trace.x) for trace in radius.figure.data)
     assert second[:5] == first and second[5] == "head.extra"
 
 
 def test_a_dense_run_alone_has_no_kernels_to_describe(tmp_path) -> None:
-    assert mass_exhibits(group_runs(read_runs([report_run(tmp_path, "dense", model=DENSE)]))) == []
+    (run,) = read_runs([report_run(tmp_path, "dense", model=DENSE)])
+    assert mass_exhibits([("dense", describe_model(run.load_model()))]) == []

@@ -1,18 +1,19 @@
 import pytest
 import torch
 from report_runs import DENSE, report_run
-from torch import nn
 
-from analysis.reach import MeasuredField, measure_fields, reach_exhibits
-from analysis.run_data import RunData, read_runs
+from analysis.learned import look_at_models
+from analysis.reach import MeasuredField, reach_exhibits
+from analysis.run_data import read_runs
 from analysis.run_groups import group_runs
 
 
 def test_the_dense_baseline_is_drawn_beside(tmp_path) -> None:
     folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
     runs = read_runs([*folders, report_run(tmp_path, "dense", model=DENSE)])
-    fields, problems = measure_fields(group_runs(runs))
-    assert [field.name for field in fields] == ["dcls-seed0", "dense"] and not problems
+    learned = look_at_models(runs, group_runs(runs))
+    fields = learned.fields
+    assert [field.name for field in fields] == ["dcls-seed0", "dense"] and not learned.problems
     assert all(field.field.shape == (320, 320) and "5x5 mirror images" in field.images for field in fields)
     shares, *maps = reach_exhibits(fields)
     assert [trace.name for trace in shares.figure.data] == ["dcls-seed0", "dense"] and len(maps) == 2
@@ -26,11 +27,3 @@ def test_sides_are_told_in_words_and_numbers() -> None:
     shares, _ = reach_exhibits([MeasuredField("x", field, "noise")])
     assert "half of it: x 2 pixels" in shares.summary and "x: noise." in shares.notes
     assert shares.table.lines == [["x", 2, 2, 2, 8, 8, "8x8"]]
-
-
-def test_a_model_without_features_is_a_sentence(tmp_path, monkeypatch) -> None:
-    (run,) = read_runs([report_run(tmp_path, "some")])
-    monkeypatch.setattr(RunData, "load_model", lambda run: nn.Conv2d(3, 3, 3) if run.weights else None)
-    fields, problems = measure_fields(group_runs([run]))
-    assert fields == [] and len(problems) == 1 and "some was not measured" in problems[0]
-    assert reach_exhibits([]) == [] and measure_fields(group_runs([RunData(tmp_path, "x")])) == ([], [])

@@ -1,0 +1,33 @@
+from report_runs import DENSE, report_run
+from torch import nn
+
+from analysis.learned import look_at_models
+from analysis.reach import reach_exhibits
+from analysis.run_data import RunData, read_runs
+from analysis.run_groups import group_runs
+
+
+def test_kernels_are_of_all_runs_and_the_rest_of_the_first_of_each_group(tmp_path) -> None:
+    folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
+    runs = read_runs([*folders, report_run(tmp_path, "dense", model=DENSE)])
+    learned = look_at_models(runs, group_runs(runs))
+    assert [kernels["run"] for kernels in learned.kernels] == ["dcls-seed0", "dcls-seed1"]
+    assert [(name, bool(layers)) for name, layers in learned.layers] == [("dcls-seed0", True), ("dense", False)]
+    assert [field.name for field in learned.fields] == ["dcls-seed0", "dense"] and not learned.problems
+
+
+def test_every_model_is_loaded_once(tmp_path, monkeypatch) -> None:
+    loaded, load = [], RunData.load_model
+    monkeypatch.setattr(RunData, "load_model", lambda run: loaded.append(run.name) or load(run))
+    runs = [*read_runs([report_run(tmp_path, "some")]), RunData(tmp_path, "without weights")]
+    look_at_models(runs, group_runs(runs))
+    assert loaded == ["some"]
+
+
+def test_a_model_without_features_is_a_sentence(tmp_path, monkeypatch) -> None:
+    (run,) = read_runs([report_run(tmp_path, "some")])
+    monkeypatch.setattr(RunData, "load_model", lambda run: nn.Conv2d(3, 3, 3) if run.weights else None)
+    learned = look_at_models([run], group_runs([run]))
+    assert learned.fields == [] and len(learned.problems) == 1 and "some was not measured" in learned.problems[0]
+    nothing = look_at_models([RunData(tmp_path, "x")], group_runs([RunData(tmp_path, "x")]))
+    assert reach_exhibits([]) == [] and (nothing.fields, nothing.problems) == ([], [])
