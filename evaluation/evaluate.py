@@ -1,7 +1,7 @@
 """Accuracy and loss over a data set, by train.py after every epoch and by validate.py."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,13 +61,10 @@ def evaluate(
     Raises:
         UserError: an image cannot be read, or a label is none of the outputs.
     """
-    model.eval()
     totals = torch.zeros(7, dtype=torch.float64, device=precision.device)
     chosen = None if outputs is None else torch.tensor(outputs, device=precision.device)
     start = time.perf_counter()
-    for images, targets in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
-        with precision.autocast():
-            logits = model(precision.images(images))
+    for logits, targets in batch_outputs(model, loader, precision, show_progress=show_progress):
         logits = logits if chosen is None else logits[:, chosen]
         check_labels(targets if targets.ndim == 1 else targets[:, 0], logits.shape[1])
         totals += _count(logits.float(), targets.to(precision.device, non_blocking=True))
@@ -81,6 +78,17 @@ def evaluate(
         raise UserError(problem, "see the warnings above")
     seconds = time.perf_counter() - start
     return Scores(100 * top1 / count, 100 * top5 / count, loss / count, int(count), count / seconds, *_real(*real))
+
+
+def batch_outputs(
+    model: nn.Module, loader: DataLoader, precision: Precision, *, show_progress: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what a model, put into eval mode, makes of each batch, with what the loader gives beside its inputs."""
+    model.eval()
+    for inputs, beside in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
+        with precision.autocast():
+            outputs = model(precision.images(inputs))
+        yield outputs, beside
 
 
 def _count(logits: Tensor, targets: Tensor) -> Tensor:

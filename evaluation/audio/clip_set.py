@@ -15,13 +15,12 @@ from evaluation.audio.clips import Clips, check_outputs, list_clips
 from evaluation.model_specs import LoadedModel
 from models.loading import own_preprocessing
 from training.config import DataConfig
-from training.data.dataset import EvaluationOrder, ImageLoader
-from training.data.loaders import loader_processes
+from training.data.dataset import EvaluationOrder
+from training.data.loaders import loader_processes, sample_loader
 from training.extras import require_package
 from training.memory import batch_that_fits
 from training.precision import Precision
 from training.processes.distributed import DistributedContext
-from training.processes.parent_death import initialize_worker, kill_workers_at_exit
 
 _OF_IMAGES = ("image_size", "crop_pct", "resize_interpolation", "mean", "std", "exif_orientation", "background")
 
@@ -91,17 +90,9 @@ class ClipSet:
         """Build the loader of this process's share; every clip is in exactly one share."""
         from evaluation.audio.clip_samples import ClipSamples  # needs the packages of the extra
 
-        num_workers = loader_processes(self.data)
-        if num_workers:
-            kill_workers_at_exit()
-        return ImageLoader(
-            ClipSamples(self.clips.paths, preprocessing),
-            batch_size=self.data.val_batch_size,
-            sampler=EvaluationOrder(len(self.clips.paths), distributed.rank, distributed.world_size),
-            num_workers=num_workers,
-            pin_memory=distributed.device.type == "cuda",
-            worker_init_fn=initialize_worker,
-        )
+        samples = ClipSamples(self.clips.paths, preprocessing)
+        order = EvaluationOrder(len(samples), distributed.rank, distributed.world_size)
+        return sample_loader(samples, order, self.data.val_batch_size, loader_processes(self.data), distributed)
 
 
 def source_of(data: DataConfig) -> Path:

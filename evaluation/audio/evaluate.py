@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from evaluation.audio.average_precision import TaggingScores, tagging_scores
 from evaluation.audio.front_end import Fit
+from evaluation.evaluate import batch_outputs
 from training.precision import Precision
 from training.processes.distributed import DistributedContext
 
@@ -75,11 +75,8 @@ def all_logits(
     show_progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the logits (N, C) float32 of all clips in their order, and (N, len(Fit)), a one where each belongs."""
-    model.eval()
     logits, fits = torch.zeros(shape), torch.zeros(shape[0], len(Fit))
-    for spectrograms, places in tqdm(loader, desc="evaluate", unit="batch", leave=False, disable=not show_progress):
-        with precision.autocast():
-            output = model(precision.images(spectrograms))
+    for output, places in batch_outputs(model, loader, precision, show_progress=show_progress):
         index, fit = places.unbind(1)
         logits[index] = output.float().cpu()
         fits[index, fit] += 1

@@ -65,7 +65,7 @@ def training_loader(
     transform = TrainingTransform(augmentation, preprocessing)
     decoding = LazyDecoding(decoding_of(preprocessing))
     order = TrainingOrder(len(dataset), batches.batch_size, distributed.rank, distributed.world_size, seed)
-    return _loader(
+    return sample_loader(
         samples_of(dataset, transform, decoding, seed, replaces=data.on_error == "skip"),
         order,
         batches.micro_batch_size,
@@ -96,7 +96,7 @@ def evaluation_loader(
     if isinstance(samples, IterableSamples):
         samples = IterableShare(samples, distributed.rank, distributed.world_size)
     prepare = DeviceTransform(preprocessing, distributed.device)
-    return _loader(samples, order, data.val_batch_size, loader_processes(data), distributed, 0, prepare)
+    return sample_loader(samples, order, data.val_batch_size, loader_processes(data), distributed, 0, prepare)
 
 
 def _unvaried(transform: Callable[[Image.Image], Tensor], image: Image.Image) -> Pixels:
@@ -187,17 +187,28 @@ def loader_processes(data: DataConfig) -> int:
     return min(8, cores_per_process()) if data.num_workers is None else data.num_workers
 
 
-def _loader(
+def sample_loader(
     samples: Any,
     order: TrainingOrder | EvaluationOrder,
     batch_size: int,
     num_workers: int,
     distributed: DistributedContext,
-    seed: int,
-    prepare: DeviceTransform,
+    seed: int = 0,
+    prepare: DeviceTransform | None = None,
     *,
     max_replaced: int = 0,
 ) -> DataLoader:
+    """Build the loader of this process's share of any samples.
+
+    Args:
+        samples: Give a sample, or the error to raise, for each key of ``order``.
+        order: Which samples, in which order.
+        batch_size: In samples.
+        num_workers: Number of loader processes; their end is not waited for.
+        seed: Of this loader's random numbers.
+        prepare: Makes inputs of batches, on the device.
+        max_replaced: See ``ImageLoader``.
+    """
     if num_workers:
         kill_workers_at_exit()
     iterable = isinstance(samples, IterableDataset)
