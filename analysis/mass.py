@@ -49,7 +49,7 @@ def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
 
 
 def _shortened(runs: Sequence[tuple[str, Layers]]) -> list[tuple[str, Layers]]:
-    """Shorten the names of layers alike in all runs, so that bars of one layer are beside each other."""
+    """Shorten layer names the same way in every run, so that the bars of a layer line up."""
     short = short_names(list(dict.fromkeys(name for _, layers in runs for name in layers)))
     return [(run, {short[name]: layer for name, layer in layers.items()}) for run, layers in runs]
 

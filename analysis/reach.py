@@ -1,4 +1,4 @@
-"""Receptive fields of the runs beside each other: the dense baseline's too, where it is among them."""
+"""Receptive fields of all runs side by side, including a dense baseline if there is one."""
 
 import html
 from collections.abc import Sequence

@@ -29,7 +29,7 @@ class RunGroup:
 
     @property
     def first(self) -> RunData:
-        """The run that stands for the others where only one can be shown."""
+        """The run to show where there is room for only one."""
         return self.runs[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Training images a second and core, timm's pipeline beside this project's: of folders and shards, at two sizes.
+"""Training images per second and core: timm's pipeline and this project's, on folders and shards, at two sizes.
 
     python -m benchmarks.data --images DIR > benchmarks/results/data.md
 

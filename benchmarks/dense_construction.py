@@ -52,7 +52,7 @@ def measure_growth(interpolation: str, size: int) -> int:
     forward_and_backward(builder(interpolation, 3, channels=1200))  # in several groups: what code is loaded once
     build = builder(interpolation, size)
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     forward_and_backward(build)
     return _status("VmHWM") - before

@@ -38,7 +38,7 @@ CENTRAL_EXTENT = 7
 COINCIDING_DISTANCE = 0.5
 BORDER_TOLERANCE = 0.01
 FLOOR_TOLERANCE = 0.02
-"""|sigma| below it is no spread of its own: an optimizer that pushes sigma to 0 makes it step to and fro across it."""
+"""A smaller |sigma| counts as zero: an optimizer that pushes sigma toward 0 makes it oscillate around it."""
 _MAX_PAIRS = 2**24
 
 
