@@ -52,7 +52,7 @@ class RunData:
         return (self.folder / WEIGHTS).is_file()
 
     def load_model(self) -> nn.Module | None:
-        """Load the model in eval mode, or return None without weights; it is not cached, since twenty could fill memory.
+        """Load the model in eval mode, or return None without weights. Not cached: twenty models could fill memory.
 
         Raises:
             UserError: the file of weights has become unreadable.
