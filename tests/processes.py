@@ -11,10 +11,15 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from conftest import REPOSITORY
+from torch.distributed.elastic.multiprocessing.errors import record
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["train", "validate", "reproduction.plot"])
@@ -27,15 +32,9 @@ def run_script(
     """Run a script of the repository's root, under torchrun for more than one process."""
     command = [str(REPOSITORY / script), *map(str, arguments)]
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    if processes == 1:
-        return _run_fork(command, variables)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.run([*torchrun, *command], capture_output=True, text=True, timeout=_TIMEOUT, env=variables)
-
-
-def _run_fork(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess:
+    run = _be_script if processes == 1 else partial(_be_torchrun, processes)
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-        process = _FORKS.Process(target=_be_script, args=(command, variables, out.name, err.name, os.getcwd()))
+        process = _FORKS.Process(target=_fork, args=(run, command, variables, out.name, err.name, os.getcwd()))
         process.start()
         process.join(_TIMEOUT)
         if process.is_alive():
@@ -44,20 +43,35 @@ def _run_fork(command: list[str], variables: dict[str, str]) -> subprocess.Compl
         return subprocess.CompletedProcess(command, process.exitcode, *(Path(f.name).read_text() for f in (out, err)))
 
 
-def _be_script(command: list[str], variables: dict[str, str], out: str, err: str, folder: str) -> None:
-    """Behave as ``python script arguments`` does, from the file of the script to what runs at its exit."""
+def _fork(
+    run: Callable[[list[str]], None], command: list[str], variables: dict[str, str], out: str, err: str, folder: str
+) -> None:
     for descriptor, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
-    sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
     multiprocessing.set_start_method(None, force=True)  # the system's own, for what the script starts
     torch.set_num_threads(1)
+    run(command)
+
+
+def _be_script(command: list[str]) -> None:
+    """Behave as ``python script arguments`` does, from the file of the script to what runs at its exit."""
+    sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
     try:
         runpy.run_path(command[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()
+
+
+def _be_torchrun(processes: int, command: list[str]) -> None:
+    """Behave as ``torchrun --standalone`` does; its processes are forks, too."""
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=str(uuid.uuid4()), rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", start_method="fork", max_restarts=0,
+    )  # fmt: skip
+    record(elastic_launch(config, _be_script))(command)
 
 
 def table_rows(printed: str) -> list[list[str]]:

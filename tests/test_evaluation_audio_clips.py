@@ -34,6 +34,18 @@ def test_a_table_of_files(tmp_path) -> None:
     assert found(clips, tmp_path)["b/b.wav"] == [0, 1]
 
 
+def test_links_are_followed_but_not_round_in_circles(tmp_path) -> None:
+    for number in range(8):  # 8 ways round at every turn, so that 40 turns would never end
+        (tmp_path / "clips" / "rain" / f"{number}").mkdir(parents=True)
+        (tmp_path / "clips" / "rain" / f"{number}" / "up").symlink_to(tmp_path / "clips")
+    assert not is_audio(tmp_path / "clips")
+    touch(tmp_path / "elsewhere", "1.wav")
+    (tmp_path / "clips" / "rain" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert is_audio(tmp_path / "clips")
+    clips = list_clips(tmp_path / "clips")
+    assert clips.paths and {path.name for path in clips.paths} == {"1.wav"}
+
+
 def test_a_folder_for_each_class(tmp_path) -> None:
     touch(
         tmp_path,

@@ -41,6 +41,28 @@ def test_every_container_is_read(tmp_path, suffix) -> None:
     assert abs(len(read_sound(tmp_path / f"a{suffix}", RATE, MOST)) - RATE / 2) < RATE / 10
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".aiff"])
+def test_a_sound_that_was_cut_off_is_refused(tmp_path, suffix) -> None:
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, wave(RATE, 2.0), RATE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="was cut off|is no sound"):
+        read_sound(path, RATE, MOST)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_sound_of_a_program_that_did_not_know_its_length_is_read(tmp_path, size) -> None:
+    """As ffmpeg and sox write into a pipe."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave(RATE), RATE)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = struct.pack("<I", size)
+    path.write_bytes(content)
+    assert len(read_sound(path, RATE, MOST)) == RATE / 2
+
+
 def test_channels_are_averaged(tmp_path) -> None:
     both = np.stack([wave(RATE), np.zeros(RATE // 2)], axis=1)
     soundfile.write(tmp_path / "a.wav", both, RATE, subtype="FLOAT")

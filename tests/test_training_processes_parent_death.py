@@ -66,6 +66,18 @@ def test_a_process_that_started_when_its_launcher_was_dead_stops(monkeypatch) ->
         signal.signal(signal.SIGTERM, before)
 
 
+def test_any_python_process_may_be_the_launcher(monkeypatch) -> None:
+    """``accelerate launch`` is one, and a script that calls ``elastic_launch``."""
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "child = 'from training.processes.parent_death import end_with_launcher; end_with_launcher(15); print(1)'\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', child]).returncode)"
+    )
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+
+
 def test_the_end_of_a_process_does_not_wait_for_its_workers() -> None:
     code = (
         "import torch\nfrom training.processes.parent_death import initialize_worker, kill_workers_at_exit\n"

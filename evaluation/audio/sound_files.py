@@ -1,6 +1,7 @@
 """Sounds and spectrograms as they are in files."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 _SAMPLE_RATES = (1_000, 768_000)  # Hz; filters of others would be absurdly long
 _MARGIN = 0.1  # seconds behind the end, for the filter
+_CUT = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 2**31 - 4096  # bytes; what programs write that do not know yet how long the sound will be is no less
 
 
 def read_sound(path: Path, sample_rate: int, most_samples: int) -> Tensor:
@@ -24,7 +27,7 @@ def read_sound(path: Path, sample_rate: int, most_samples: int) -> Tensor:
         (S,) float32, from -1 to 1 unless the file holds floats beyond.
 
     Raises:
-        ValueError: the file is none that libsndfile reads, is empty, or holds values that are no numbers.
+        ValueError: the file is none that libsndfile reads, is empty, was cut off, or holds values that are no numbers.
         OSError: it cannot be opened.
     """
     with path.open("rb") as file:
@@ -35,6 +38,7 @@ def read_sound(path: Path, sample_rate: int, most_samples: int) -> Tensor:
                     raise ValueError(f"has {rate} samples a second; resample it to {sample_rate}")
                 wanted = math.ceil((most_samples / sample_rate + _MARGIN) * rate)
                 samples = sound.read(wanted, dtype="float32", always_2d=True).mean(1)
+                _check_whole(sound, min(wanted, sound.frames) - len(samples))
         except soundfile.SoundFileError as error:
             raise ValueError(f"is no sound that libsndfile reads: {error}") from None
     if not len(samples):
@@ -44,6 +48,22 @@ def read_sound(path: Path, sample_rate: int, most_samples: int) -> Tensor:
         common = math.gcd(rate, sample_rate)
         samples = resample_poly(samples, sample_rate // common, rate // common)
     return torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+
+
+def _check_whole(sound: soundfile.SoundFile, missing: int) -> None:
+    """Refuse a file that was cut off.
+
+    Of a WAV or AIFF, libsndfile takes what is there and notes in its log what the header says; of an MP3, it reads less.
+
+    Args:
+        missing: How many samples could not be read.
+    """
+    sizes = _CUT.search(sound.extra_info)
+    promised, present = map(int, sizes.groups()) if sizes else (0, 0)
+    if present < promised < _UNKNOWN_SIZE:
+        raise ValueError(f"was cut off: {present:,} of {promised:,} bytes of sound are there; copy it again")
+    if missing > _MARGIN * sound.samplerate:
+        raise ValueError(f"was cut off: {missing / sound.samplerate:.1f} s of sound are missing; copy it again")
 
 
 def read_spectrogram(path: Path) -> Tensor:

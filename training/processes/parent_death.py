@@ -21,7 +21,7 @@ def signal_when_parent_dies(number: int) -> None:
 
 
 def end_with_launcher(number: int) -> None:
-    """Send this process a signal when its torchrun dies, or now if it is dead already; a lone process is left alone.
+    """Send this process a signal when its launcher dies, or now if it is dead already; a lone process is left alone.
 
     Args:
         number: SIGKILL as long as there is nothing to save: a process that waits for the others in torch's own code
@@ -35,8 +35,9 @@ def end_with_launcher(number: int) -> None:
 
 
 def _is_launcher(process: int) -> bool:
+    """Whether it runs Python, as torchrun, accelerate and all do that start an elastic agent; who adopts orphans does not."""
     try:
-        return b"torch" in Path(f"/proc/{process}/cmdline").read_bytes()
+        return "python" in Path(f"/proc/{process}/exe").readlink().name
     except OSError:
         return False
 
