@@ -8,6 +8,7 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def _fork(
 
 def _be_script(command: list[str]) -> None:
     """Behave as ``python script arguments`` does, from the file of the script to what runs at its exit."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # a fork has the handlers of its launcher
+        signal.signal(number, signal.SIG_DFL)
     sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
     try:
         runpy.run_path(command[0], run_name="__main__")

@@ -14,6 +14,7 @@ from zipfile import ZipFile
 import pytest
 import torch
 from conftest import REPOSITORY
+from processes import run_script
 from safetensors.torch import load_file
 
 import train
@@ -140,18 +141,15 @@ def test_a_killed_run_continues_from_the_last_update_that_was_saved(config, tmp_
 def test_real_processes_with_workers_stop_within_seconds_and_continue(tiny_config, tmp_path, processes) -> None:
     model = "{name: resnet18, drop_path_rate: 0.1}"  # with batch norm, of which every process counts its own images
     config = tiny_config(schedule="{epochs: 2, warmup_epochs: 0}", augmentation=AUGMENTATION, model=model)
+    arguments = ["--config", str(config), "checkpoint.resume=auto", "data.num_workers=1", "training.micro_batch_size=6"]
+    arguments += ["checkpoint.every=null"]
+    assert run_script("train.py", *arguments, "checkpoint.name=straight", processes=processes).returncode == 0
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*start, str(REPOSITORY / "train.py"), "--config", str(config), "checkpoint.resume=auto"]
-    command += ["data.num_workers=1", "training.micro_batch_size=6", "checkpoint.every=null"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "checkpoint.name=straight"], env=environment, check=True, timeout=200, capture_output=True
-    )
     stopped = subprocess.Popen(
-        [*command, "checkpoint.name=stopped"],
-        env=environment,
+        [*start, str(REPOSITORY / "train.py"), *arguments, "checkpoint.name=stopped"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -167,7 +165,7 @@ def test_real_processes_with_workers_stop_within_seconds_and_continue(tiny_confi
     folder, straight = tmp_path / "output" / "stopped", tmp_path / "output" / "straight"
     assert read_checkpoint(folder / "last.pt")["progress"] is not None
     assert not (folder / "lock.json").exists()
-    subprocess.run([*command, "checkpoint.name=stopped"], env=environment, check=True, timeout=200, capture_output=True)
+    assert run_script("train.py", *arguments, "checkpoint.name=stopped", processes=processes).returncode == 0
     assert_same_run(folder, straight)
 
 
