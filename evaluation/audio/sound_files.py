@@ -53,7 +53,8 @@ def read_sound(path: Path, sample_rate: int, most_samples: int) -> Tensor:
 def _check_whole(sound: soundfile.SoundFile, missing: int) -> None:
     """Refuse a file that was cut off.
 
-    Of a WAV or AIFF, libsndfile takes what is there and notes in its log what the header says; of an MP3, it reads less.
+    Of a WAV or AIFF, libsndfile takes what is there and notes in its log what the header says; of an MP3, it reads
+    fewer samples than it said.
 
     Args:
         missing: How many samples could not be read.

@@ -35,7 +35,7 @@ def end_with_launcher(number: int) -> None:
 
 
 def _is_launcher(process: int) -> bool:
-    """Whether it runs Python, as torchrun, accelerate and all do that start an elastic agent; who adopts orphans does not."""
+    """Whether it runs Python, as torchrun and accelerate do; what adopts orphans does not."""
     try:
         return "python" in Path(f"/proc/{process}/exe").readlink().name
     except OSError:
