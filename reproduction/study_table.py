@@ -58,7 +58,8 @@ def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
     row = next(row for row in study.rows() if row.config_name == setting)
     epochs, batch = row.config.schedule.total_epochs, row.config.training.batch_size
     lines = [_line(study, setting, variant, runs) for variant in study.facts.variants]
-    heading = f"**{SETTINGS[setting].capitalize()}**, {epochs} epochs in batches of {batch}; top-1 in % after the last:"
+    data = SETTINGS[setting][0].upper() + SETTINGS[setting][1:]
+    heading = f"**{data}**, {epochs} epochs in batches of {batch}; top-1 in % after the last:"
     return [heading, markdown_table(lines), *_power(study, setting, runs)]
 
 
