@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from analysis.colors import color
+from analysis.colors import PALETTE, color
 from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
 from analysis.run_groups import RunGroup
 from dcls.diagnostics import mean_movement
@@ -81,14 +81,14 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
     columns, values = ["epochs completed"], []
     for dash, (run, lines) in enumerate(runs):
         short = short_names(list(lines))
-        for index, (name, line) in enumerate(lines.items()):
-            label = short[name] if len(runs) == 1 else f"{run}: {short[name]}"
-            columns.append(label)
-            values.append(line)
+        labels = {name: short[name] if len(runs) == 1 else f"{run}: {short[name]}" for name in lines}
+        columns += labels.values()
+        values += lines.values()
+        for index, name in enumerate(_drawn(lines)):
             figure.add_scatter(
-                x=list(line),
-                y=list(line.values()),
-                name=html.escape(label),
+                x=list(lines[name]),
+                y=list(lines[name].values()),
+                name=html.escape(labels[name]),
                 mode="lines",
                 line={"color": color(index), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
                 hovertemplate="%{y:.3g}",
@@ -103,5 +103,22 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
         f"{title}, by layer or set of shared positions. Last, in pixels: {last}.",
         figure,
         NumberTable(columns, table),
-        notes,
+        [*notes, *_left_out(runs)],
     )
+
+
+def _drawn(lines: Lines) -> list[str]:
+    """Choose as many lines as there are colors: those that end lowest, and those that end highest."""
+    if len(lines) <= len(PALETTE):
+        return list(lines)
+    ranked = sorted(lines, key=lambda name: lines[name][max(lines[name])])
+    half = len(PALETTE) // 2
+    chosen = {*ranked[:half], *ranked[-half:]}
+    return [name for name in lines if name in chosen]
+
+
+def _left_out(runs: Sequence[tuple[str, Lines]]) -> list[str]:
+    if all(len(lines) <= len(PALETTE) for _, lines in runs):
+        return []
+    half = len(PALETTE) // 2
+    return [f"Of more than {len(PALETTE)}, the {half} that end lowest and the {half} that end highest are drawn."]

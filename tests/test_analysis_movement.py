@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from report_runs import DENSE, report_run
@@ -33,6 +35,18 @@ def test_distances_from_a_later_epoch_than_the_beginning_say_so(tmp_path) -> Non
         "Of b, from where they were after 2 epochs, the first that are kept.",
     ]
     assert not spreads.notes
+
+
+def test_of_many_layers_as_many_are_drawn_as_there_are_colors(tmp_path) -> None:
+    (run,) = read_runs([report_run(tmp_path, "some")])
+    zeros = np.zeros((2, 4, 1, 3))
+    start = {f"layers.{layer}": (zeros, None) for layer in range(18)}
+    end = {f"layers.{layer}": (zeros + layer, None) for layer in range(18)}
+    (moved,) = movement_exhibits(group_runs([replace(run, positions=[(0, start), (3, end)])]))
+    assert [trace.name for trace in moved.figure.data] == [f"layers.{layer}" for layer in (0, 1, 2, 3, 14, 15, 16, 17)]
+    assert len({trace.line.color for trace in moved.figure.data}) == 8
+    assert "Of more than 8, the 4 that end lowest and the 4 that end highest are drawn." in moved.notes
+    assert len(moved.table.columns) == 19
 
 
 def test_without_a_history_there_is_nothing_to_draw(tmp_path) -> None:
