@@ -78,7 +78,8 @@ def _lines_of_all(groups: Sequence[RunGroup], measure: Callable[[History], Lines
 
 def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]], notes: Sequence[str]) -> Exhibit:
     figure = go.Figure()
-    columns, values = ["epochs completed"], []
+    columns = ["epochs completed"]
+    values: list[dict[int, float]] = []
     for dash, (run, lines) in enumerate(runs):
         short = short_names(list(lines))
         labels = {name: short[name] if len(runs) == 1 else f"{run}: {short[name]}" for name in lines}
