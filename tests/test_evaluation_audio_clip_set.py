@@ -63,6 +63,15 @@ def test_results_are_printed_and_written_as_those_of_images(tmp_path, capsys) ->
         ]
 
 
+def test_fastvit_takes_clips_in_class_folders(tmp_path, capsys) -> None:
+    for name in ("dog", "rain"):
+        write_sound(tmp_path / name / "a.wav")
+    arguments = ["--model", "fastvit_sa24_dcls_audio", "--option", "num_classes=2", "--data-dir", tmp_path]
+    (line,), _ = evaluated(capsys, *arguments, "--split", ".")
+    assert (line["num_clips"], line["num_classes"], line["input_size"]) == (2, 2, [128, 1001])
+    assert np.isfinite(line["loss"]) and 0 <= line["mean_average_precision"] <= 100
+
+
 @needs_samples
 @pytest.mark.parametrize("layout", ["audio_convformer_s18_gauss", "audio_convnext_tiny_gauss"])
 def test_a_released_layout_of_full_size_is_evaluated_by_its_file_alone(tmp_path, capsys, layout) -> None:
