@@ -46,9 +46,10 @@ def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
             run_kills += 1
             lost.append(_updates_lost(folder / "runs" / name))
         problem = difference(folder / "runs" / name, straight)
-        for _ in range(max(run_kills, 1)):
+        trials = max(run_kills, problem is not None)
+        for _ in range(trials):
             tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
-        done += max(run_kills, 1)
+        done += trials
     if lost:
         tally.notes.append(
             f"work lost per kill, saved every 2 updates: {statistics.median(lost):.0f} updates in the median, at most "
@@ -100,7 +101,7 @@ def kills_of_real_processes(folder: Path, kills: int) -> Tally:
                         tally.count(f"run {run}: a process outlives its launcher")
                 run_kills += 1
         problem = difference(folder / "runs" / name, folder / "runs" / "straight2")
-        for _ in range(run_kills):
+        for _ in range(max(run_kills, problem is not None)):
             tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
     return tally
 
