@@ -31,9 +31,9 @@ def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
     """Kill runs at random moments, continue them until they end, and compare."""
     tally = Tally(f"SIGKILL at random moments, 1 process, {workers} workers")
     straight, config = straight_run(folder), write_config(folder, workers=workers)
-    generator, done, run = random.Random(0), 0, 0
+    generator, run = random.Random(0), 0
     lost: list[int] = []
-    while done < kills:
+    while tally.tried < kills:
         run += 1
         name, run_kills = f"killed{workers}-{run}", 0
         for _ in range(_ENOUGH):
@@ -46,16 +46,19 @@ def random_kills(folder: Path, kills: int, *, workers: int = 0) -> Tally:
             run_kills += 1
             lost.append(_updates_lost(folder / "runs" / name))
         problem = difference(folder / "runs" / name, straight)
-        trials = max(run_kills, problem is not None)
-        for _ in range(trials):
-            tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
-        done += trials
+        _count_kills(tally, run, run_kills, problem)
     if lost:
         tally.notes.append(
             f"work lost per kill, saved every 2 updates: {statistics.median(lost):.0f} updates in the median, at most "
             f"{max(lost)}"
         )
     return tally
+
+
+def _count_kills(tally: Tally, run: int, kills: int, problem: str | None) -> None:
+    """Count every kill of a run as a trial; a run that ended before its first one counts only if it ended wrong."""
+    for _ in range(max(kills, problem is not None)):
+        tally.count(problem and f"run {run}, after {kills} kills: {problem}")
 
 
 def _updates_lost(run: Path) -> int:
@@ -101,8 +104,7 @@ def kills_of_real_processes(folder: Path, kills: int) -> Tally:
                         tally.count(f"run {run}: a process outlives its launcher")
                 run_kills += 1
         problem = difference(folder / "runs" / name, folder / "runs" / "straight2")
-        for _ in range(max(run_kills, problem is not None)):
-            tally.count(problem and f"run {run}, after {run_kills} kills: {problem}")
+        _count_kills(tally, run, run_kills, problem)
     return tally
 
 
