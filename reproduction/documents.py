@@ -34,6 +34,13 @@ def documents(root: Path = REPOSITORY) -> dict[Path, str]:
     return {file: fill_blocks(file.read_text(encoding="utf-8")) for file in files}
 
 
+def pictures(root: Path = REPOSITORY) -> dict[Path, Path]:
+    """Map each picture of the site, which has its own below docs/, to the plot of results that it shows."""
+    images, results = root / "docs/images", root / "results"
+    studies = {images / "studies" / f"{name}.png": results / "studies" / f"{name}.png" for name in all_studies()}
+    return {images / "small-top1.png": results / "small/small-top1.png"} | studies
+
+
 def fill_blocks(text: str) -> str:
     """Replace what is between each ``<!-- table: NAME -->`` and ``<!-- end -->`` by the table.
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Write every table that is generated into the documents, and the facts of each row into its configuration's header.
+"""Write what is generated into the documents, tables and plots, and the facts of each row into its configuration.
 
     python scripts/write_tables.py            # after a change of reproduction/tables, results or the models
     python scripts/write_tables.py --check    # only name the files that are out of date; a test runs this
 
-A document (README.md, docs/**/*.md) says where a table belongs:
+Plots of results are copied to docs/images, where the site finds them. A document (README.md, docs/**/*.md) says where
+a table belongs:
 
     <!-- table: results -->
     <!-- end -->
@@ -23,10 +24,11 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
 
 import argparse
 import sys
+from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from reproduction.documents import configurations, documents
+from reproduction.documents import configurations, documents, pictures
 from reproduction.row import REPOSITORY
 
 
@@ -35,14 +37,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     options = parser.parse_args()
-    wanted = documents() | configurations()
-    outdated = {file: text for file, text in wanted.items() if text != file.read_text(encoding="utf-8")}
-    for file, text in outdated.items():
+    texts = documents() | configurations()
+    wanted = {file: text.encode() for file, text in texts.items()}
+    wanted |= {copy: plot.read_bytes() for copy, plot in pictures().items()}
+    outdated = {file: content for file, content in wanted.items() if not _holds(file, content)}
+    for file, content in outdated.items():
         print(f"{file.relative_to(REPOSITORY)}{' is out of date' if options.check else ''}")
         if not options.check:
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(content)
     if options.check and outdated:
         sys.exit("error: run `python scripts/write_tables.py`")
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    return file.exists() and file.read_bytes() == content
 
 
 if __name__ == "__main__":

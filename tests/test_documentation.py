@@ -184,12 +184,6 @@ def test_files_are_there(page: Path) -> None:
     assert not missing
 
 
-def test_the_plot_of_the_small_table_is_the_newest() -> None:
-    """A site has its own pictures; copy the file after a new ``reproduce.py collect``."""
-    copy, original = REPOSITORY / "docs/images/small-top1.png", REPOSITORY / "results/small/small-top1.png"
-    assert copy.read_bytes() == original.read_bytes(), f"copy {original} to {copy}"
-
-
 def test_the_api_has_every_public_name() -> None:
     documented = set(re.findall(r"^::: (\S+)", (REPOSITORY / "docs/api.md").read_text(), re.M))
     public = {f"{module.__name__}.{name}" for module in (dcls, dcls.checkpoints) for name in module.__all__}

@@ -97,3 +97,8 @@ def test_values_that_are_meant_are_accepted(write_config) -> None:
     load_config(
         write_config(MINIMAL), ["data.train_split=.", "data.val_split=.", "model.options={a: [1, {b: null}], c: text}"]
     )
+
+
+def test_a_data_set_left_empty_means_image_folders(write_config) -> None:
+    for override in ("data.dataset=", "data.dataset=null", 'data.dataset=""'):
+        assert load_config(write_config(MINIMAL), [override]).data.dataset == ""

@@ -35,6 +35,11 @@ def _check_options(section: str, options: dict[str, Any]) -> None:
             raise UserError(problem, key=f"{section}.options.{key}")
 
 
+def _or_empty(value: Any) -> Any:
+    """Take ``dataset=`` on the command line, which YAML reads as null, for what it looks like."""
+    return "" if value is None else value
+
+
 def _check_image_size(value: Any) -> Any:
     """Refuse what is neither a side nor [height, width]; before types are looked at, so that there is one message."""
     sides = value if isinstance(value, list) and len(value) == 2 else [value]
@@ -146,7 +151,7 @@ class DataConfig(Section):
 
     dir: PathText
     """Folder of the data set: for image folders the one that holds train_split and val_split. Required."""
-    dataset: str = ""
+    dataset: Annotated[str, BeforeValidator(_or_empty)] = ""
     """Empty for image folders, or a name of timm's create_dataset: torch/cifar10, hfds/..., wds/...
     wds/ with any name behind it: shards; those of scripts/prepare_imagenet.py have an index and are read as folders.
     torch/image_folder: image folders in torchvision's order of classes, where class10 comes before class2."""
