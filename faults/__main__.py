@@ -26,6 +26,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[Path, int], Tally], int, int]] = {
     "bits": (damage.flipped_bits, 4, 200),
     "truncations": (damage.truncations, 2, 40),
     "tables": (damage.damaged_tables, 2, 60),
+    "files": (damage.damaged_files, 4, 200),
     "disks": (damage.full_disks, 2, 40),
     "read_only": (damage.read_only_disks, 2, 40),
     "images": (images.mutated_images, 280, 10_000),

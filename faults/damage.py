@@ -13,6 +13,7 @@ from faults.campaign import Tally
 from faults.kills import at_file_operation, straight_run
 from faults.tiny import difference, start_forked, train_forked, write_config
 from training.metrics import MetricsLogger
+from training.run_lock import FILE
 
 
 def flipped_bits(folder: Path, trials: int) -> Tally:
@@ -38,6 +39,32 @@ def damaged_tables(folder: Path, trials: int) -> Tally:
     return _continued(folder, trials, "metrics.csv and metrics.jsonl damaged", damage)
 
 
+def damaged_files(folder: Path, trials: int) -> Tally:
+    """Flip a bit in any other file of a stopped run, or cut it short; to continue, or to name the file, is right.
+
+    Not of its lock, whose unreadable holder is given a minute to show that it lives; and not of metrics.jsonl, whose
+    lines have no checksum: a digit that changed there is not noticed.
+    """
+    names: list[str] = []
+
+    def damage(run: Path, generator: random.Random) -> None:
+        left_out = {FILE, "metrics.jsonl"}
+        others = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix != ".pt"]
+        others = [path for path in others if path.name not in left_out]
+        path = generator.choice([path for path in others if path.stat().st_size])
+        names.append(path.name)
+        path.write_bytes(generator.choice([_flip, _truncate])(path.read_bytes(), generator))
+
+    def names_the_file(printed: str) -> bool:
+        return "Traceback" not in printed and any(
+            line.startswith("error: ") and names[-1] in line for line in printed.splitlines()
+        )
+
+    tally = _continued(folder, trials, "another file of the run damaged", damage, names_the_file)
+    tally.notes.append(f"files: {', '.join(sorted(set(names)))}")
+    return tally
+
+
 def _damaged(folder: Path, trials: int, name: str, change: Callable[[bytes, random.Random], bytes]) -> Tally:
     def damage(run: Path, generator: random.Random) -> None:
         content = change((run / "last.pt").read_bytes(), generator)
@@ -49,7 +76,18 @@ def _damaged(folder: Path, trials: int, name: str, change: Callable[[bytes, rand
     return _continued(folder, trials, name, damage)
 
 
-def _continued(folder: Path, trials: int, name: str, damage: Callable[[Path, random.Random], None]) -> Tally:
+def _continued(
+    folder: Path,
+    trials: int,
+    name: str,
+    damage: Callable[[Path, random.Random], None],
+    is_told: Callable[[str], bool] = lambda printed: False,
+) -> Tally:
+    """Damage a stopped run and continue it.
+
+    Args:
+        is_told: Whether what a run printed that did not continue says what is damaged.
+    """
     tally, generator = Tally(name), random.Random(3)
     straight, config = straight_run(folder), write_config(folder)
     stopped = folder / "runs" / "stopped"
@@ -65,6 +103,8 @@ def _continued(folder: Path, trials: int, name: str, damage: Callable[[Path, ran
         damage(run, generator)
         status, printed = train_forked(["--config", str(config), "checkpoint.name=damaged"])
         problem = difference(run, straight) if status == 0 else f"exit status {status}: {printed[-300:]}"
+        if status and is_told(printed):
+            problem = None
         if problem == "its metrics.jsonl differs" and "metrics.jsonl was damaged, lines are missing" in printed:
             problem = None  # what is in no other file cannot come back, and is told
         tally.count(problem and f"trial {trial}: {problem}")

@@ -56,11 +56,14 @@ def test_another_process_with_the_number_of_the_dead_one_does_not_block(tmp_path
         pass
 
 
-@pytest.mark.parametrize("content", [json.dumps({"host": "elsewhere", "machine": "x", "process": 1}), "", "[1, 2]"])
+@pytest.mark.parametrize(
+    "content",
+    [json.dumps({"host": "elsewhere", "machine": "x", "process": 1}).encode(), b"", b"[1, 2]", b'{"host": "\xe5'],
+)
 def test_a_silent_holder_elsewhere_is_taken_over_and_a_living_one_is_not(tmp_path, monkeypatch, content) -> None:
     monkeypatch.setattr(run_lock, "SILENCE_SECONDS", 3.0)
     path = tmp_path / FILE
-    path.write_text(content)
+    path.write_bytes(content)
     beat = threading.Timer(1.5, os.utime, [path])
     beat.start()
     with pytest.raises(UserError, match="in use"), run_lock.run_lock(tmp_path):

@@ -183,6 +183,7 @@ def _gaps(updates: list[int], log_interval: int) -> list[str]:
 def _is_before(state: TrainState, line: str) -> bool:
     try:
         row = json.loads(line)
-        return row["epoch"] < state.epoch or (row["kind"] != "epoch" and row["update"] <= state.updates)
-    except (ValueError, LookupError, TypeError):  # cut off, or NULs after a power cut
+        number, reached = ("epoch", state.epoch - 1) if row["kind"] == "epoch" else ("update", state.updates)
+        return bool(row[number] <= reached)
+    except (ValueError, LookupError, TypeError):  # cut off, NULs after a power cut, or a key with a flipped bit
         return False

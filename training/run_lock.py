@@ -100,12 +100,12 @@ def _wait_for_death(path: Path) -> None:
         UserError: its holder lives.
     """
     try:
-        text, touched = path.read_text(), path.stat().st_mtime
+        text, touched = path.read_text(encoding="utf-8", errors="replace"), path.stat().st_mtime
     except FileNotFoundError:  # given back meanwhile
         return
     try:
         holder: dict[str, Any] = dict(json.loads(text))
-    except (ValueError, TypeError):  # half written, on a disk without links
+    except (ValueError, TypeError):  # half written on a disk without links, or damaged
         holder = {}
     if holder.get("machine") == _machine():
         if _lives(holder):
