@@ -13,7 +13,7 @@ from faults.campaign import Tally
 from faults.kills import at_file_operation, straight_run
 from faults.tiny import difference, start_forked, train_forked, write_config
 from training.metrics import MetricsLogger
-from training.run_lock import FILE
+from training.run_lock import FILE as LOCK
 
 
 def flipped_bits(folder: Path, trials: int) -> Tally:
@@ -48,10 +48,8 @@ def damaged_files(folder: Path, trials: int) -> Tally:
     names: list[str] = []
 
     def damage(run: Path, generator: random.Random) -> None:
-        left_out = {FILE, "metrics.jsonl"}
-        others = [path for path in sorted(run.rglob("*")) if path.is_file() and path.suffix != ".pt"]
-        others = [path for path in others if path.name not in left_out]
-        path = generator.choice([path for path in others if path.stat().st_size])
+        others = (path for path in sorted(run.rglob("*")) if path.name not in {LOCK, "metrics.jsonl"})
+        path = generator.choice([path for path in others if path.is_file() and path.suffix != ".pt"])
         names.append(path.name)
         path.write_bytes(generator.choice([_flip, _truncate])(path.read_bytes(), generator))
 
