@@ -48,25 +48,6 @@ def test_updates_are_told_at_the_interval_and_epochs_are_one_table(tmp_path, sta
     assert out.count("warning: the device waited 25% of the epoch for images") == 1
 
 
-def test_lines_after_the_checkpoint_are_dropped_and_lost_ones_are_told(tmp_path, state, capsys) -> None:
-    written = [{"kind": "update", "epoch": 0, "update": update} for update in (1, 2, 6, 7, 8)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in written) + '{"kind": "upd')
-    state.updates = 7
-    logger(tmp_path, state, log_interval=1)
-    assert [line["update"] for line in lines(tmp_path)] == [1, 2, 6, 7]
-    assert "was damaged, lines are missing between updates 2 and 6\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("key", ["kind", "update"])
-def test_a_line_whose_key_has_a_flipped_bit_is_dropped_and_told(tmp_path, state, capsys, key) -> None:
-    written = [{"kind": "update", "epoch": 0, "update": update} for update in (1, 2, 3)]
-    written[1]["damaged"] = written[1].pop(key)
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in written))
-    state.epoch, state.updates = 1, 3
-    logger(tmp_path, state, log_interval=1)
-    assert "metrics.jsonl was damaged, lines are missing between updates 1 and 3" in capsys.readouterr().out
-
-
 def test_the_better_weights_of_an_epoch_are_those_of_the_higher_accuracy() -> None:
     assert better_weights({"val_top1": 2.0, "ema_top1": 1.0}) == "val"
     assert better_weights({"val_top1": 1.0, "ema_top1": 2.0}) == "ema"

@@ -7,7 +7,6 @@ import torch.distributed as dist
 from processes import run_script
 
 from dcls.errors import UserError
-from training.processes import distributed as processes
 from training.processes.distributed import DistributedContext, init_distributed
 
 
@@ -68,5 +67,5 @@ def test_the_others_leave_after_the_first_process_or_without_it_when_it_does_not
     leaving.join(20)
     assert not leaving.is_alive()
     store.delete_key("dcls/leaving/main")
-    monkeypatch.setattr(processes, "_LEAVING_SECONDS", 0.1)
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")
     second.leave_after_main()

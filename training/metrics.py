@@ -2,8 +2,6 @@
 
 import csv
 import io
-import itertools
-import json
 import sys
 from collections.abc import Container, Mapping
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from training.atomic_io import write_text_atomic
 from training.config import Config
 from training.data.loaders import cores_per_process, loader_processes
 from training.data.wait_clock import WORTH_A_WARNING, advice
+from training.json_lines import JsonLines
 from training.loop import UpdateSummary
 from training.position_history import PositionHistory
 from training.position_warnings import PositionWarnings
@@ -69,7 +68,8 @@ class MetricsLogger:
         self.is_main = distributed.is_main
         self.log_interval = config.logging.log_interval
         self.num_workers, self._has_advised = loader_processes(config.data), False
-        self.csv_file, self.jsonl_file = folder / METRICS, folder / "metrics.jsonl"
+        self.csv_file = folder / METRICS
+        self.lines = JsonLines(folder / "metrics.jsonl", config.logging.log_interval, state)
         self.bar = tqdm(total=updates_per_epoch, unit="update", disable=not (self.is_main and sys.stderr.isatty()))
         self.positions = PositionHistory(folder, config.schedule.total_epochs)
         self.position_warnings = PositionWarnings(config, folder)
@@ -77,7 +77,8 @@ class MetricsLogger:
         if self.is_main:
             if state.history or self.csv_file.exists():
                 self._write_table(state.history)
-            self._keep_lines_until(state)
+            if damage := self.lines.begin():
+                self.say(f"warning: {damage}")
             self.positions.begin(state)
             self.position_warnings.begin(state)
             if config.logging.wandb != "off":
@@ -89,7 +90,7 @@ class MetricsLogger:
         """After a restart: where it goes on, and which keys have other values than before."""
         if not self.is_main:
             return
-        self._append_json({"kind": "continued", "epoch": state.epoch, "update": state.updates, "changes": changes})
+        self.lines.append({"kind": "continued", "epoch": state.epoch, "update": state.updates, "changes": changes})
         within = f", after {state.progress.updates} of its updates" if state.progress else ""
         self.say(f"continuing with epoch {state.epoch}{within}")
         for key, (before, now) in changes.items():
@@ -105,7 +106,7 @@ class MetricsLogger:
         """After an optimizer step."""
         self.bar.update()
         if self.is_main and step.update % self.log_interval == 0:
-            self._append_json({"kind": "update", **asdict(step)})
+            self.lines.append({"kind": "update", **asdict(step)})
             if self.wandb is not None:
                 self.wandb.update(step)
             if self.bar.disable:
@@ -117,7 +118,7 @@ class MetricsLogger:
             return
         row = state.history[-1]
         self._write_table(state.history)
-        self._append_json({"kind": "epoch", **row})
+        self.lines.append({"kind": "epoch", **row})
         self.positions.epoch(state)
         if self.wandb is not None:
             self.wandb.epoch(row, state.model, state.updates)
@@ -152,38 +153,3 @@ class MetricsLogger:
         writer.writeheader()
         writer.writerows(history)
         write_text_atomic(self.csv_file, text.getvalue())
-
-    def _keep_lines_until(self, state: TrainState) -> None:
-        """Drop lines that a run that was cut off had written after its last checkpoint; say where others are lost."""
-        if not self.jsonl_file.exists():
-            return
-        lines = self.jsonl_file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if _is_before(state, line)]
-        write_text_atomic(self.jsonl_file, "".join(kept))
-        rows = [json.loads(line) for line in kept]
-        missing = _gaps(
-            [0, *(row["update"] for row in rows if row["kind"] == "update"), state.updates + 1], self.log_interval
-        )
-        missing += ["of whole epochs"] * (sum(row["kind"] == "epoch" for row in rows) < state.epoch)
-        if missing:
-            self.say(f"warning: {self.jsonl_file} was damaged, lines are missing {', '.join(missing)}")
-
-    def _append_json(self, row: dict[str, Any]) -> None:
-        with self.jsonl_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def _gaps(updates: list[int], log_interval: int) -> list[str]:
-    """Describe where lines are missing: further apart than the interval, and than those around them."""
-    sizes = [second - first for first, second in itertools.pairwise(updates)]
-    around = [max(log_interval, *sizes[max(i - 1, 0) : i], *sizes[i + 1 : i + 2], 0) for i in range(len(sizes))]
-    return [f"between updates {updates[i]} and {updates[i + 1]}" for i, size in enumerate(sizes) if size > around[i]]
-
-
-def _is_before(state: TrainState, line: str) -> bool:
-    try:
-        row = json.loads(line)
-        number, reached = ("epoch", state.epoch - 1) if row["kind"] == "epoch" else ("update", state.updates)
-        return bool(row[number] <= reached)
-    except (ValueError, LookupError, TypeError):  # cut off, NULs after a power cut, or a key with a flipped bit
-        return False

@@ -53,6 +53,8 @@ class TrainState:
         best_top1: Best validation accuracy so far, in %.
         progress: Of the epoch that has begun, or None between two epochs.
         history: One row of metrics.csv for each completed epoch.
+        log_size: Bytes of metrics.jsonl so far, by which damage to it is noticed.
+        log_checksum: Their CRC-32.
     """
 
     model: nn.Module
@@ -66,6 +68,8 @@ class TrainState:
     best_top1: float = -1.0
     progress: EpochProgress | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    log_size: int = 0
+    log_checksum: int = 0
 
     @property
     def learning_rate(self) -> float:

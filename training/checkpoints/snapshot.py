@@ -23,6 +23,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "history": list,
     "progress": (dict, type(None)),
 }
+_LOG = ("log_size", "log_checksum")
 
 
 def gather_parts(state: TrainState, distributed: DistributedContext) -> list[dict[str, Any]]:
@@ -60,6 +61,7 @@ def take(state: TrainState, parts: list[dict[str, Any]] | None = None) -> dict[s
         "best_top1": state.best_top1,
         "history": state.history,
         "progress": progress,
+        **{key: getattr(state, key) for key in _LOG},
     }
     if state.ema is not None:
         content["state_dict_ema"] = state.ema.module.state_dict()
@@ -79,7 +81,7 @@ def check(content: dict[str, Any], origin: Path) -> None:
             raise _damaged(origin, f"it has no {key}")
         if not isinstance(content[key], kind):
             raise _damaged(origin, f"its {key} is {content[key]!r:.40}")
-    counts = {"epoch": content["epoch"], "updates": content["updates"]}
+    counts = {"epoch": content["epoch"], "updates": content["updates"], **_known_log(content)}
     if content["progress"] is not None:
         counts["progress"] = content["progress"].get("updates", -1)
     for key, value in counts.items():
@@ -113,10 +115,16 @@ def restore(state: TrainState, content: dict[str, Any], origin: Path, distribute
         state.scaler.load_state_dict(content["scaler"])
     state.epoch, state.updates, state.best_top1 = content["epoch"], content["updates"], content["best_top1"]
     state.history = content["history"]
+    state.log_size, state.log_checksum = _known_log(content).values()
     state.scheduler.step(state.epoch)
     state.scheduler.step_update(state.updates)
     if content["progress"] is not None:
         _restore_progress(state, content["progress"], distributed)
+
+
+def _known_log(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of metrics.jsonl: nothing where an earlier version wrote the checkpoint."""
+    return {key: content.get(key, 0) for key in _LOG}
 
 
 def _restore_progress(state: TrainState, saved: dict[str, Any], distributed: DistributedContext) -> None:

@@ -16,7 +16,7 @@ from dcls.errors import UserError
 from training.processes.parent_death import end_with_launcher
 from training.processes.watchdog import Watchdog
 
-_LEAVING, _LEAVING_SECONDS = "dcls/leaving", 25.0
+_LEAVING, _MARGIN_SECONDS = "dcls/leaving", 5.0
 _last_operation: dist.Work | None = None
 
 
@@ -101,7 +101,7 @@ class DistributedContext:
         """Let the first process come here before the others go on, which need not come here at all.
 
         Launchers end a run as soon as one process has left it, and the first one may still be writing. The others wait
-        for most of the time that torchrun gives them after a signal.
+        for most of the time that torchrun gives them after a signal, 30 s or TORCH_ELASTIC_SHUTDOWN_TIMEOUT.
         """
         if self.world_size == 1:
             return
@@ -110,7 +110,8 @@ class DistributedContext:
             if self.is_main:
                 store.set("main", "")
             else:
-                store.wait(["main"], timedelta(seconds=_LEAVING_SECONDS))
+                given = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30"))
+                store.wait(["main"], timedelta(seconds=max(given - _MARGIN_SECONDS, 0.1)))
 
     def barrier(self) -> None:
         """Wait for the other processes."""
