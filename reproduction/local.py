@@ -1,11 +1,13 @@
 """Runs on this machine, one after the other or a few side by side."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 
 import torch
@@ -14,6 +16,7 @@ from filelock import FileLock, Timeout
 from dcls.errors import UserError
 from reproduction.row import REPOSITORY
 from reproduction.runs import RowRun
+from training.processes.parent_death import signal_when_parent_dies
 
 LOG = "log.txt"
 
@@ -75,8 +78,9 @@ def _train(run: RowRun, arguments: list[str], environment: dict[str, str]) -> bo
         with FileLock(run.folder / "launch.lock", timeout=0), log.open("a") as file:
             _say(run, f"begins, {log}")
             code = subprocess.run(
-                arguments, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
-            ).returncode
+                arguments, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False,
+                preexec_fn=partial(signal_when_parent_dies, signal.SIGTERM),  # the run saves itself, and ends
+            ).returncode  # fmt: skip
     except Timeout:
         _say(run, "is being trained by another launch")
         return True

@@ -1,4 +1,11 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
+from conftest import REPOSITORY
 from filelock import FileLock
 from finished_runs import ROWS
 
@@ -27,3 +34,29 @@ def test_a_run_that_another_launch_trains_is_left_alone(tmp_path, capsys) -> Non
         train_all([run], at_once=1, processes=1, overrides=[])
     assert "is being trained by another launch" in capsys.readouterr().out
     assert [file.name for file in run.folder.iterdir()] == ["launch.lock"]
+
+
+LAUNCH = f"""
+import sys
+from pathlib import Path
+from reproduction import local, rows, runs
+local.command = lambda *_: [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(300)"]
+local.train_all(runs.plan_runs(rows.find_rows({ROWS[:1]}), [3], Path(sys.argv[1])), 1, 1, [])
+"""
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_does_not_outlive_its_launch(tmp_path, number) -> None:
+    with subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], cwd=REPOSITORY) as launch:
+        wait_until(lambda: any(log.read_text().endswith("\n") for log in tmp_path.rglob("log.txt")))
+        launch.send_signal(number)
+    run = Path("/proc", next(tmp_path.rglob("log.txt")).read_text().strip())
+    wait_until(lambda: not run.exists())

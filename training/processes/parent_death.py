@@ -12,12 +12,13 @@ from pathlib import Path
 from training.processes.stop_signals import STOP_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: a fork may call it
 
 
 def signal_when_parent_dies(number: int) -> None:
     """Let the system send this process a signal when its parent dies; on Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def end_with_launcher(number: int) -> None:
