@@ -51,9 +51,10 @@ def test_a_detector_trains_at_changing_sizes_and_folds() -> None:
     torch.testing.assert_close(folded["scores"], expected["scores"], rtol=1e-3, atol=1e-5)
 
 
-def test_a_segmentation_model_trains_and_folds() -> None:
+@pytest.mark.parametrize("decoder", ["Unet", "FPN", "UPerNet", "DeepLabV3Plus", "Segformer"])
+def test_a_segmentation_model_trains_and_folds(decoder) -> None:
     smp = pytest.importorskip("segmentation_models_pytorch")
-    model = smp.Unet("mobilenet_v2", encoder_weights=None, classes=2, decoder_channels=(16, 8, 8, 8, 4))
+    model = getattr(smp, decoder)("mobilenet_v2", encoder_weights=None, classes=2)
     conversion = dcls.convert(model, dilated_kernel_size=7, kernel_count=4, match=3)
     for size in (64, 96):
         model(torch.randn(2, 3, size, size)).square().mean().backward()
