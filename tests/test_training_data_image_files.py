@@ -101,7 +101,7 @@ def test_other_files_beside_images_are_said(image_folder, capsys) -> None:
     dataset = opened(image_folder)
     assert len(dataset) == 36
     say_what_is_left_out(dataset)
-    assert "left out files that are no images that Pillow reads: 1 .heic, 1 .HEIC, 1 .txt" in capsys.readouterr().err
+    assert "left out files that are no images that Pillow reads: 1 .HEIC, 1 .heic, 1 .txt" in capsys.readouterr().err
 
 
 def test_every_format_that_pillow_reads_is_read(tmp_path, as_stored) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from dcls.errors import UserError
 from evaluation.audio.class_labels import CLASS_FILE, ClassLabels, read_class_labels
 from evaluation.audio.clip_table import ClipTable, TableClip, malformed, read_clip_table
-from training.data.image_files import is_hidden, is_image_name, printable
+from training.data.image_files import is_hidden, is_image_name, printable, walk
 from training.data.natural_order import by_number_and_name
 
 TABLE = "clips.csv"
@@ -41,8 +41,8 @@ def is_audio(source: Path) -> bool:
     """Whether a path is a table of clips, or a folder that has one or whose first known file is a clip."""
     if source.suffix == ".csv" or (source / TABLE).is_file():
         return True
-    for _, files in _walk(source) if source.is_dir() else ():
-        for name in files:
+    for _, _, _, files in walk(str(source)) if source.is_dir() else ():
+        for name in sorted(files):
             if _is_clip(name) or is_image_name(name):
                 return _is_clip(name)
     return False
@@ -149,21 +149,8 @@ def _clips_by_stem(folder: Path) -> dict[str, list[Path]]:
 
 def _clips_in(folder: Path) -> list[Path]:
     """Return the clips of a folder and its folders, in the order of their paths."""
-    return sorted(parent / name for parent, files in _walk(folder) for name in files if _is_clip(name))
-
-
-def _walk(folder: Path, parents: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder and the names of its files, in order, through links too, but not round in circles."""
-    status = folder.stat()
-    identity = status.st_dev, status.st_ino
-    if identity in parents:
-        return
-    with os.scandir(folder) as scanned:
-        entries = sorted(scanned, key=lambda entry: entry.name)
-    yield folder, [entry.name for entry in entries if not entry.is_dir()]
-    for entry in entries:
-        if entry.is_dir() and not is_hidden(entry.name):
-            yield from _walk(folder / entry.name, parents | {identity})
+    files = (Path(folder, parent, name) for parent, _, _, names in walk(str(folder)) for name in names)
+    return sorted(path for path in files if _is_clip(path.name))
 
 
 def _is_clip(name: str) -> bool:

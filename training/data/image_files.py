@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -72,7 +72,7 @@ class ImageList:
     def _add_other(self, folder: str, name: str) -> None:
         if is_hidden(name):
             if is_image_name(name):
-                self.ignore(f"{folder}/{name}" if folder else name)
+                self.ignore(below(folder, name))
         elif folder:
             self.unread[PurePosixPath(name).suffix or "without suffix"] += 1
 
@@ -84,36 +84,50 @@ class ImageList:
             names = ", ".join(map(printable, self.ignored))
             lines.append(f"ignored hidden or system folders and files: {names}{more}")
         if self.unread:
-            kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in self.unread.most_common(5))
+            commonest = sorted(self.unread.items(), key=lambda kind: (-kind[1], kind[0]))[:5]
+            kinds = ", ".join(f"{count} {printable(suffix)}" for suffix, count in commonest)
             lines.append(f"left out files that are no images that Pillow reads: {kinds}")
         return lines
 
 
 def list_folder(folder: Path) -> ImageList:
-    """List all files in a folder and its folders, through links too, but not round in circles."""
+    """List all files in a folder and its folders, but for hidden folders."""
     found = ImageList()
-    _visit(found, str(folder), "", frozenset())
+    for relative, status, folders, files in walk(str(folder)):
+        found.times[relative] = time_of(status)
+        found.add(relative, files)
+        for name in filter(is_hidden, folders):
+            found.ignore(below(relative, name))
     return found
 
 
-def _visit(found: ImageList, folder: str, relative: str, parents: frozenset[tuple[int, int]]) -> None:
+def walk(
+    folder: str, relative: str = "", parents: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[str, os.stat_result, list[str], list[str]]]:
+    """Go through a folder and those below it that are not hidden, through links too, but not round in circles.
+
+    Yields:
+        A folder's path relative to the first one, its status, and the names of the folders and of the files in it.
+    """
     status = os.stat(folder)
     identity = status.st_dev, status.st_ino
     if identity in parents:
         return
-    found.times[relative] = time_of(status)
     folders: list[str] = []
     files: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             (folders if entry.is_dir() else files).append(entry.name)
-    found.add(relative, files)
+    folders.sort()
+    yield relative, status, folders, files
     for name in folders:
-        path = f"{relative}/{name}" if relative else name
-        if is_hidden(name):
-            found.ignore(path)
-        else:
-            _visit(found, f"{folder}/{name}", path, parents | {identity})
+        if not is_hidden(name):
+            yield from walk(f"{folder}/{name}", below(relative, name), parents | {identity})
+
+
+def below(folder: str, name: str) -> str:
+    """Return the path of what is in a folder, which is empty for the first one."""
+    return f"{folder}/{name}" if folder else name
 
 
 def time_of(status: os.stat_result) -> list[int]:
@@ -246,7 +260,7 @@ def annotated_classes(root: Path, found: ImageList) -> dict[str, str] | None:
     found.times[_ANNOTATIONS] = time_of(file.stat())
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
     by_name = {row[0]: row[1] for row in rows if len(row) > 1}
-    paths = [f"{folder}/{name}" if folder else name for folder, names in found.images.items() for name in names]
+    paths = [below(folder, name) for folder, names in found.images.items() for name in names]
     unknown = [path for path in paths if path.rpartition("/")[2] not in by_name]
     if unknown:
         raise UserError(
