@@ -263,4 +263,6 @@ def _spread(values: Sequence[float], form: str) -> str:
     if not values:
         return "-"
     mean = f"{statistics.mean(values):{form}}"
+    if not float(mean):
+        mean = mean.replace("-", "+")  # no difference has no sign
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"
