@@ -10,12 +10,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 from safetensors.torch import load_file
 
 import train
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[1]
 EPOCHS = 3
@@ -98,21 +101,24 @@ def difference(folder: Path, straight: Path) -> str | None:
         return "its weights differ"
     if _rows(folder) != _rows(straight):
         return "its metrics.csv differs"
-    if _updates(folder) != _updates(straight):
+    if _logged(folder) != _logged(straight):
         return "its metrics.jsonl differs"
     left = [path.name for path in folder.rglob("*") if path.name.endswith(".dead") or path.name == "lock.json"]
     return f"it leaves {', '.join(left)}" if left else None
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
-    text = io.StringIO((folder / "metrics.csv").read_text())
-    timed = ("train_images_per_second", "train_waiting", "loader_images_per_second")
-    return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(text)]
+    return [_untimed(row) for row in csv.DictReader(io.StringIO((folder / "metrics.csv").read_text()))]
 
 
-def _updates(folder: Path) -> list[dict[str, object]]:
+def _logged(folder: Path) -> list[dict[str, object]]:
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if line["kind"] == "update"]
+    return [_untimed(line) for line in lines if line["kind"] != "continued"]
+
+
+def _untimed(row: dict[str, T]) -> dict[str, T]:
+    timed = ("train_images_per_second", "train_waiting", "loader_images_per_second")
+    return {key: value for key, value in row.items() if key not in timed}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:

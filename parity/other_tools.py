@@ -30,7 +30,8 @@ import dcls
 from training.run_folder import describe_environment
 
 SIZE = 64
-Tool = Callable[[nn.Module, Tensor], Tensor]
+Tool = Callable[[nn.Module, Tensor], Tensor | tuple[Tensor, Tensor]]
+"""Returns outputs, and where they are not to be the model's, what they are to be."""
 
 
 def network() -> nn.Module:
@@ -41,9 +42,14 @@ def network() -> nn.Module:
     return model
 
 
+def _example(images: Tensor) -> Tensor:
+    """Return other images than those that a program is run on, to build it with."""
+    return images.flip(0).cos()
+
+
 def traced(model: nn.Module, images: Tensor) -> Tensor:
     """Run what ``torch.jit.trace`` makes."""
-    return torch.jit.trace(model, images)(images)
+    return torch.jit.trace(model, _example(images))(images)
 
 
 def symbolically_traced(model: nn.Module, images: Tensor) -> Tensor:
@@ -53,7 +59,7 @@ def symbolically_traced(model: nn.Module, images: Tensor) -> Tensor:
 
 def exported(model: nn.Module, images: Tensor) -> Tensor:
     """Run what ``torch.export`` makes."""
-    return torch.export.export(model, (images,)).module()(images)
+    return torch.export.export(model, (_example(images),)).module()(images)
 
 
 def compiled(model: nn.Module, images: Tensor) -> Tensor:
@@ -65,7 +71,7 @@ def compiled_ahead(model: nn.Module, images: Tensor) -> Tensor:
     """Run a library that AOTInductor makes."""
     with tempfile.TemporaryDirectory() as folder:
         path = torch._inductor.aoti_compile_and_package(
-            torch.export.export(model, (images,)), package_path=f"{folder}/model.pt2"
+            torch.export.export(model, (_example(images),)), package_path=f"{folder}/model.pt2"
         )
         return torch._inductor.aoti_load_package(path)(images)
 
@@ -74,7 +80,7 @@ def onnx(model: nn.Module, images: Tensor, *, dynamo: bool) -> Tensor:
     """Run an ONNX file in ONNX Runtime."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        torch.onnx.export(model, (images,), path, dynamo=dynamo)
+        torch.onnx.export(model, (_example(images),), path, dynamo=dynamo)
         return _run_onnx(path, images)
 
 
@@ -84,7 +90,7 @@ def onnx_int8(model: nn.Module, images: Tensor) -> Tensor:
 
     with tempfile.TemporaryDirectory() as folder:
         path, quantized = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
-        torch.onnx.export(model, (images,), path, dynamo=False)
+        torch.onnx.export(model, (_example(images),), path, dynamo=False)
         quantize_dynamic(path, quantized, op_types_to_quantize=["MatMul", "Gemm"])
         return _run_onnx(quantized, images)
 
@@ -100,7 +106,7 @@ def openvino(model: nn.Module, images: Tensor) -> Tensor:
     """Run what OpenVINO makes of the module, in float32."""
     import openvino
 
-    converted = openvino.convert_model(model, example_input=images)
+    converted = openvino.convert_model(model, example_input=_example(images))
     program = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return torch.from_numpy(next(iter(program({0: images.numpy()}).values())))
 
@@ -131,7 +137,7 @@ def fabric(model: nn.Module, images: Tensor) -> Tensor:
     return Fabric(accelerator="cpu", devices=1).setup(copy.deepcopy(model))(images)
 
 
-def lightning(model: nn.Module, images: Tensor) -> Tensor:
+def lightning(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Train for two steps and load the trainer's checkpoint."""
     import lightning
 
@@ -156,7 +162,7 @@ def lightning(model: nn.Module, images: Tensor) -> Tensor:
         trainer.save_checkpoint(f"{folder}/last.ckpt")
         weights = torch.load(f"{folder}/last.ckpt", weights_only=True)["state_dict"]
     model.load_state_dict({name.removeprefix("net."): weight for name, weight in weights.items()})
-    return module.net.eval()(images)
+    return module.net.eval()(images), model(images)
 
 
 def offloaded(model: nn.Module, images: Tensor, *, to_disk: bool) -> Tensor:
@@ -179,34 +185,36 @@ def averaged(model: nn.Module, images: Tensor) -> Tensor:
     return average(images)
 
 
-def spectral_norm(model: nn.Module, images: Tensor) -> Tensor:
+def spectral_norm(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Run with weights that torch's spectral norm has scaled, against the same values as plain weights."""
     return _parametrized(model, images, parametrizations.spectral_norm)
 
 
-def weight_norm(model: nn.Module, images: Tensor) -> Tensor:
+def weight_norm(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Run with weights that torch's weight norm has split, against the same values as plain weights."""
     return _parametrized(model, images, parametrizations.weight_norm)
 
 
-def _parametrized(model: nn.Module, images: Tensor, parametrize: Callable[[nn.Module], nn.Module]) -> Tensor:
+def _parametrized(
+    model: nn.Module, images: Tensor, parametrize: Callable[[nn.Module], nn.Module]
+) -> tuple[Tensor, Tensor]:
     """Parametrize the depthwise layers; the original gets the values as plain weights."""
     other = copy.deepcopy(model)
     for name, layer in _depthwise_layers(other):
         parametrize(layer)
         with torch.no_grad():
             model.get_parameter(f"{name}.weight").copy_(layer.eval().weight)
-    return other(images)
+    return other(images), model(images)
 
 
-def pruned(model: nn.Module, images: Tensor) -> Tensor:
+def pruned(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Run with half of the elements' weights pruned, against the same weights set to zero."""
     other = copy.deepcopy(model)
     for name, layer in _depthwise_layers(other):
         prune.l1_unstructured(layer, "weight", 0.5)
         with torch.no_grad():
             model.get_parameter(f"{name}.weight").mul_(layer.weight_mask)
-    return other(images)
+    return other(images), model(images)
 
 
 def _depthwise_layers(model: nn.Module) -> list[tuple[str, Any]]:
@@ -271,15 +279,14 @@ def outcome(tool: Tool, model: nn.Module, images: Tensor) -> str:
     """Return the difference between a model's outputs inside a tool and its own, or what the tool says."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
-            result = tool(model, images).detach()
-        except ImportError:
-            return "not installed"
-        except _ResultError as result:
-            return str(result)
+            with torch.no_grad():
+                expected = model(images)
+            result = tool(model, images)
+        except _ResultError as other:
+            return str(other)
         except Exception as error:  # a row of the table, whatever it is
             return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-    with torch.no_grad():
-        expected = model(images)
+    result, expected = result if isinstance(result, tuple) else (result, expected)
     return f"{((result - expected).abs().max() / expected.abs().max()).item():.1e}"
 
 
@@ -289,15 +296,13 @@ def rows(pattern: str = "*") -> Iterator[list[str]]:
     for name, (package, tool) in TOOLS.items():
         if fnmatch(name, pattern):
             torch.compiler.reset()
+            try:
+                installed = version(package)
+            except PackageNotFoundError:
+                yield [name, package, "not installed", "not installed"]
+                continue
             outcomes = [outcome(tool, model, images) for model in (network(), dcls.reparameterize(network()))]
-            yield [name, _version(package), *outcomes]
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return package
+            yield [name, f"{package} {installed}", *outcomes]
 
 
 def main() -> None:

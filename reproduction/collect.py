@@ -264,5 +264,5 @@ def _spread(values: Sequence[float], form: str) -> str:
         return "-"
     mean = f"{statistics.mean(values):{form}}"
     if not float(mean):
-        mean = mean.replace("-", "+")  # no difference has no sign
+        mean = mean.lstrip("+-")  # no difference has no sign
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from dcls.errors import UserError
 from reproduction.row import REPOSITORY
 from reproduction.runs import RowRun
-from training.processes.parent_death import signal_when_parent_dies
+from training.processes.parent_death import end_with_parent
 
 LOG = "log.txt"
 
@@ -79,7 +79,7 @@ def _train(run: RowRun, arguments: list[str], environment: dict[str, str]) -> bo
             _say(run, f"begins, {log}")
             code = subprocess.run(
                 arguments, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False,
-                preexec_fn=partial(signal_when_parent_dies, signal.SIGTERM),  # the run saves itself, and ends
+                preexec_fn=partial(end_with_parent, signal.SIGTERM, os.getpid()),  # the run saves itself, and ends
             ).returncode  # fmt: skip
     except Timeout:
         _say(run, "is being trained by another launch")

@@ -58,5 +58,5 @@ def test_a_run_does_not_outlive_its_launch(tmp_path, number) -> None:
     with subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], cwd=REPOSITORY) as launch:
         wait_until(lambda: any(log.read_text().endswith("\n") for log in tmp_path.rglob("log.txt")))
         launch.send_signal(number)
-    run = Path("/proc", next(tmp_path.rglob("log.txt")).read_text().strip())
-    wait_until(lambda: not run.exists())
+    status = Path("/proc", next(tmp_path.rglob("log.txt")).read_text().strip(), "status")
+    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())

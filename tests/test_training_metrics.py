@@ -48,6 +48,12 @@ def test_updates_are_told_at_the_interval_and_epochs_are_one_table(tmp_path, sta
     assert out.count("warning: the device waited 25% of the epoch for images") == 1
 
 
+def test_a_damaged_log_is_told(tmp_path, state, capsys) -> None:
+    state.updates, state.log_size, state.log_checksum = 3, 100, 1
+    logger(tmp_path, state, log_interval=1)
+    assert "metrics.jsonl was damaged, lines are missing between updates 0 and 4\n" in capsys.readouterr().out
+
+
 def test_the_better_weights_of_an_epoch_are_those_of_the_higher_accuracy() -> None:
     assert better_weights({"val_top1": 2.0, "ema_top1": 1.0}) == "val"
     assert better_weights({"val_top1": 1.0, "ema_top1": 2.0}) == "ema"

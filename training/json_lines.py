@@ -36,10 +36,11 @@ class JsonLines:
         known, later = content[: state.log_size], content[state.log_size :]
         damage = None
         if state.log_size and zlib.crc32(known) == state.log_checksum:
-            kept = known + b"".join(line for line in later.splitlines(keepends=True) if _kind(line) == "continued")
+            kept = known + b"".join(line for line in _lines_before(state, later) if _kind(line) == "continued")
         else:
-            kept = b"".join(line for line in content.splitlines(keepends=True) if _is_before(state, line))
-            damage = self._damage(kept) if content else None
+            kept = b"".join(_lines_before(state, content))
+            if state.log_size:
+                damage = self._damage(kept)
         if kept != content:
             write_text_atomic(self.file, kept.decode())
         state.log_size, state.log_checksum = 0, 0
@@ -50,17 +51,14 @@ class JsonLines:
         self._state.log_size += len(content)
         self._state.log_checksum = zlib.crc32(content, self._state.log_checksum)
 
-    def _damage(self, kept: bytes) -> str | None:
-        """Say where lines are missing, or that some have changed."""
+    def _damage(self, kept: bytes) -> str:
+        """Say where lines are missing, or else that some have changed."""
         rows = [json.loads(line) for line in kept.decode().splitlines()]
         updates = [row["update"] for row in rows if row["kind"] == "update"]
         missing = _gaps([0, *updates, self._state.updates + 1], self.log_interval)
         missing += ["of whole epochs"] * (sum(row["kind"] == "epoch" for row in rows) < self._state.epoch)
-        if missing:
-            return f"{self.file} was damaged, lines are missing {', '.join(missing)}"
-        if self._state.log_size:
-            return f"{self.file} was damaged, its values are not all those that were written"
-        return None
+        problem = f"lines are missing {', '.join(missing)}" if missing else "some of its values have changed"
+        return f"{self.file} was damaged, {problem}"
 
 
 def _gaps(updates: list[int], log_interval: int) -> list[str]:
@@ -68,6 +66,12 @@ def _gaps(updates: list[int], log_interval: int) -> list[str]:
     sizes = [second - first for first, second in itertools.pairwise(updates)]
     around = [max(log_interval, *sizes[max(i - 1, 0) : i], *sizes[i + 1 : i + 2], 0) for i in range(len(sizes))]
     return [f"between updates {updates[i]} and {updates[i + 1]}" for i, size in enumerate(sizes) if size > around[i]]
+
+
+def _lines_before(state: TrainState, content: bytes) -> list[bytes]:
+    """Return the whole lines up to where the run continues."""
+    lines = content.splitlines(keepends=True)
+    return [line for line in lines if line.endswith(b"\n") and _is_before(state, line)]
 
 
 def _is_before(state: TrainState, line: bytes) -> bool:

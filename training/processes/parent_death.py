@@ -12,13 +12,20 @@ from pathlib import Path
 from training.processes.stop_signals import STOP_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded now: a fork may call it
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # found now: a fork may call it
 
 
 def signal_when_parent_dies(number: int) -> None:
     """Let the system send this process a signal when its parent dies; on Linux only."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def end_with_parent(number: int, parent: int) -> None:
+    """Send this process, just forked, a signal when its parent dies, or end it if that is dead already."""
+    signal_when_parent_dies(number)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def end_with_launcher(number: int) -> None:
