@@ -18,6 +18,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models_table,
     "small": lambda: variants_table("small"),
     "small-power": lambda: power_of("small"),
+    "finetune-power": lambda: power_of("finetune"),
     "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
 }
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -52,13 +53,17 @@ def fill_blocks(text: str) -> str:
 
 @cache
 def table(name: str) -> str:
-    """Generate one table, or return what a benchmark wrote into a file: its table with machine, versions and date.
+    """Generate one table, or return what a benchmark or ``collect`` wrote: its table with machine, versions and date.
 
     Raises:
         ValueError: there is no table of this name.
     """
     if name.startswith(("benchmarks/results/", "parity/results/")):
         return (REPOSITORY / name).read_text(encoding="utf-8").strip()
+    if name.startswith("results/"):
+        heading, _, collected = (REPOSITORY / name).read_text(encoding="utf-8").partition("\n\n")
+        assert heading.startswith("# ")
+        return collected.strip()
     if name.startswith("studies/") and name.removeprefix("studies/") in all_studies():
         return study_table(name.removeprefix("studies/"))
     if name not in TABLES:
