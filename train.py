@@ -130,7 +130,7 @@ def resume(run: TrainingRun, checkpoints: Sequence[Path]) -> None:
         )
     if is_another:
         run.state.best_top1 = TrainState.best_top1
-        run.state.log_size = TrainState.log_size  # this folder has a log of its own
+        run.state.log_size = TrainState.log_size  # the saved size is of the other folder's log
 
 
 def fit(run: TrainingRun) -> None:
