@@ -76,30 +76,28 @@ def compiled_ahead(model: nn.Module, images: Tensor) -> Tensor:
         return torch._inductor.aoti_load_package(path)(images)
 
 
-def onnx(model: nn.Module, images: Tensor, *, dynamo: bool) -> Tensor:
-    """Run an ONNX file in ONNX Runtime."""
+def onnx(
+    model: nn.Module, images: Tensor, *, dynamo: bool, change: Callable[[Path], None] = lambda path: None
+) -> Tensor:
+    """Run an ONNX file in ONNX Runtime, changed in place or not."""
+    import onnxruntime
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         torch.onnx.export(model, (_example(images),), path, dynamo=dynamo)
-        return _run_onnx(path, images)
+        change(path)
+        session = onnxruntime.InferenceSession(path)
+        return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
 
 
 def onnx_int8(model: nn.Module, images: Tensor) -> Tensor:
     """Run an ONNX file whose weights ONNX Runtime has quantized."""
     from onnxruntime.quantization import quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder:
-        path, quantized = Path(folder, "model.onnx"), Path(folder, "int8.onnx")
-        torch.onnx.export(model, (_example(images),), path, dynamo=False)
-        quantize_dynamic(path, quantized, op_types_to_quantize=["MatMul", "Gemm"])
-        return _run_onnx(quantized, images)
+    def quantize(path: Path) -> None:
+        quantize_dynamic(path, path, op_types_to_quantize=["MatMul", "Gemm"])
 
-
-def _run_onnx(path: Path, images: Tensor) -> Tensor:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path)
-    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+    return onnx(model, images, dynamo=False, change=quantize)
 
 
 def openvino(model: nn.Module, images: Tensor) -> Tensor:

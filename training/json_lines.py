@@ -36,7 +36,7 @@ class JsonLines:
         known, later = content[: state.log_size], content[state.log_size :]
         damage = None
         if state.log_size and zlib.crc32(known) == state.log_checksum:
-            kept = known + b"".join(line for line in _lines_before(state, later) if _kind(line) == "continued")
+            kept = known + b"".join(_lines_before(state, later, only="continued"))
         else:
             kept = b"".join(_lines_before(state, content))
             if state.log_size:
@@ -68,23 +68,16 @@ def _gaps(updates: list[int], log_interval: int) -> list[str]:
     return [f"between updates {updates[i]} and {updates[i + 1]}" for i, size in enumerate(sizes) if size > around[i]]
 
 
-def _lines_before(state: TrainState, content: bytes) -> list[bytes]:
-    """Return the whole lines up to where the run continues."""
+def _lines_before(state: TrainState, content: bytes, only: str | None = None) -> list[bytes]:
+    """Return the whole lines, of one kind or all, up to where the run continues."""
     lines = content.splitlines(keepends=True)
-    return [line for line in lines if line.endswith(b"\n") and _is_before(state, line)]
+    return [line for line in lines if line.endswith(b"\n") and _is_before(state, line, only)]
 
 
-def _is_before(state: TrainState, line: bytes) -> bool:
+def _is_before(state: TrainState, line: bytes, only: str | None) -> bool:
     try:
         row = json.loads(line.decode())
         number, reached = ("epoch", state.epoch - 1) if row["kind"] == "epoch" else ("update", state.updates)
-        return bool(row[number] <= reached)
+        return only in (None, row["kind"]) and bool(row[number] <= reached)
     except (ValueError, LookupError, TypeError):  # cut off, NULs after a power cut, or a key with a flipped bit
         return False
-
-
-def _kind(line: bytes) -> str | None:
-    try:
-        return str(json.loads(line.decode())["kind"])
-    except (ValueError, LookupError, TypeError):
-        return None
