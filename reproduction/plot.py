@@ -71,7 +71,8 @@ def _draw_curves(axes: Axes, members: list[RowResult]) -> None:
         epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
         key = f"{counted_weights(histories[0][0])}_top1"
         means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
-        axes.plot(epochs[: len(means)], means, color=f"C{x}", label=row.row.variant)
+        marker = "o" if len(means) == 1 else None  # a line through one point is none
+        axes.plot(epochs[: len(means)], means, color=f"C{x}", marker=marker, label=row.row.variant)
     axes.set(xlabel="epoch", ylabel="validation top-1 (%)")
     locator: Any = axes.xaxis.get_major_locator()
     locator.set_params(integer=True)

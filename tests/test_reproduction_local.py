@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from filelock import FileLock
 from finished_runs import ROWS
 
 from dcls.errors import UserError
+from faults.tiny import wait_for
 from reproduction.local import share_of_machine, train_all
 from reproduction.rows import find_rows
 from reproduction.runs import plan_runs
@@ -45,18 +45,11 @@ local.train_all(runs.plan_runs(rows.find_rows({ROWS[:1]}), [3], Path(sys.argv[1]
 """
 
 
-def wait_until(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_run_does_not_outlive_its_launch(tmp_path, number) -> None:
     with subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path)], cwd=REPOSITORY) as launch:
-        wait_until(lambda: any(log.read_text().endswith("\n") for log in tmp_path.rglob("log.txt")))
+        assert wait_for(lambda: any(log.read_text().endswith("\n") for log in tmp_path.rglob("log.txt")), 60)
         launch.send_signal(number)
     status = Path("/proc", next(tmp_path.rglob("log.txt")).read_text().strip(), "status")
-    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())
+    assert wait_for(lambda: not status.exists() or "State:\tZ" in status.read_text(), 60)
