@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.seeding import derive_seed, random_numbers_of, seed_generators
+from training.seeding import cpu_generators_kept, derive_seed, seed_cpu_generators, seed_generators
 
 
 def draw() -> tuple[float, float, float]:
@@ -26,14 +26,17 @@ def test_every_global_generator_is_seeded() -> None:
     assert draw() == first
 
 
-def test_numbers_of_a_block_do_not_touch_those_outside_even_after_an_error() -> None:
+@pytest.mark.parametrize("seed", [seed_generators, seed_cpu_generators])
+def test_what_a_block_draws_does_not_touch_those_outside_even_after_an_error(seed) -> None:
     seed_generators(0)
     expected = [draw(), draw()]
     seed_generators(0)
     outside = [draw()]
-    with pytest.raises(KeyError), random_numbers_of(5):
+    with pytest.raises(KeyError), cpu_generators_kept():
+        seed(5)
         inside = draw()
         raise KeyError
     assert [*outside, draw()] == expected
-    with random_numbers_of(5):
+    with cpu_generators_kept():
+        seed(5)
         assert draw() == inside

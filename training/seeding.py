@@ -16,28 +16,32 @@ def derive_seed(*values: int) -> int:
 
 def seed_generators(*values: int) -> None:
     """Seed the global generators of Python, NumPy and torch (all devices)."""
-    seed = derive_seed(*values)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    seed_cpu_generators(*values)
+    torch.manual_seed(derive_seed(*values))
 
 
-@contextmanager
-def random_numbers_of(*values: int) -> Iterator[None]:
-    """Within the block, the global generators of the CPU start from these values; afterwards they are as before.
-
-    In a loader process they stay as they are after the block: nothing else draws from them there, and to keep them
-    takes several times as long as to seed them.
-    """
-    states = None if get_worker_info() else (random.getstate(), np.random.get_state(), torch.get_rng_state())
+def seed_cpu_generators(*values: int) -> None:
+    """Seed those of the CPU alone, in a fraction of the time."""
     seed = derive_seed(*values)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def cpu_generators_kept() -> Iterator[None]:
+    """After the block, the global generators of the CPU are as before it.
+
+    In a loader process they stay as they are after the block: nothing else draws from them there, and to keep them
+    takes several times as long as to seed them.
+    """
+    if get_worker_info():
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
     finally:
-        if states is not None:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

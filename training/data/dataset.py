@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, defa
 from dcls.errors import UserError
 from training.data.decoding import Decoding, unreadable
 from training.data.encoded_jpeg import DecodingError, EncodedJpeg, LazyDecoding
-from training.seeding import derive_seed, random_numbers_of
+from training.seeding import cpu_generators_kept, derive_seed, seed_cpu_generators
 
 SampleKey = tuple[int, int]  # (epoch, index)
 _MOST_TRIES = 10
@@ -56,22 +56,25 @@ class ImageSamples(Dataset):
         return len(self.source)
 
     def __getitem__(self, key: SampleKey) -> tuple[Any, ...] | UserError:
-        epoch, index = key
-        errors: list[UserError] = []
-        for candidate in itertools.islice(self._candidates(epoch, index), _MOST_TRIES if self.replaces else 1):
-            try:
-                with random_numbers_of(self.seed, epoch, index):
-                    return *self._read(candidate), *errors
-            except UserError as error:
-                errors.append(error)
-        return errors[0]
+        return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> "TimedSamples":
         """Read the samples of a batch."""
         start = time.perf_counter()
-        samples = TimedSamples(self[key] for key in keys)
+        with cpu_generators_kept():
+            samples = TimedSamples(self._sample(*key) for key in keys)
         samples.seconds = time.perf_counter() - start
         return samples
+
+    def _sample(self, epoch: int, index: int) -> tuple[Any, ...] | UserError:
+        errors: list[UserError] = []
+        for candidate in itertools.islice(self._candidates(epoch, index), _MOST_TRIES if self.replaces else 1):
+            try:
+                seed_cpu_generators(self.seed, epoch, index)
+                return *self._read(candidate), *errors
+            except UserError as error:
+                errors.append(error)
+        return errors[0]
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
         """Yield the index of an image, and those that may take its place."""
