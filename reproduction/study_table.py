@@ -1,10 +1,11 @@
-"""What the rows of a study reached, as ``reproduce.py collect`` left it in results/studies."""
+"""What the rows of a study reached, as ``reproduce.py collect`` left it below results/studies."""
 
 import csv
 import statistics
 from collections import Counter
 from pathlib import Path
 
+from dcls.errors import UserError
 from evaluation.markdown import markdown_table
 from reproduction.collect import Comparison
 from reproduction.power import power_statement
@@ -18,14 +19,25 @@ Runs = dict[str, dict[int, dict[str, float]]]
 
 
 def read_runs(results: Path = RESULTS) -> Runs:
-    """Read the last epoch of every finished run of the studies; nothing where none has been collected."""
-    file, found = results / TABLE / f"{TABLE}-runs.csv", Runs()
-    if not file.is_file():
-        return found
-    with file.open(newline="", encoding="utf-8") as lines:
-        for line in csv.DictReader(lines):
-            numbers = {key: float(value) for key, value in line.items() if key != "row" and value}
-            found.setdefault(line["row"], {})[int(numbers["seed"])] = numbers  # epochs are in order
+    """Read the last epoch of every finished run of the studies, of all folders below results/studies.
+
+    Runs of different machines and times are collected into a folder each.
+
+    Raises:
+        UserError: a run is in two folders.
+    """
+    found, origins = Runs(), dict[tuple[str, int], Path]()
+    for file in sorted((results / TABLE).glob(f"*/{TABLE}-runs.csv")):
+        with file.open(newline="", encoding="utf-8") as lines:
+            for line in csv.DictReader(lines):
+                numbers = {key: float(value) for key, value in line.items() if key != "row" and value}
+                row, seed = line["row"], int(numbers["seed"])
+                first = origins.setdefault((row, seed), file.parent)
+                if first != file.parent:
+                    raise UserError(
+                        f"{row} with seed {seed} is in both {first} and {file.parent}", "remove one of them"
+                    )
+                found.setdefault(row, {})[seed] = numbers  # epochs are in order
     return found
 
 

@@ -74,7 +74,7 @@ def _add_collect(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of the runs")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="ROW", help="by default every row of every table")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write TABLE.md, TABLE.csv, runs.csv and plots there"
+        "--out", type=Path, metavar="FOLDER", help="write TABLE.md, TABLE.csv, TABLE-runs.csv and plots there"
     )
     parser.set_defaults(run=lambda options: collect_runs(options.runs, options.rows, options.out))
 
@@ -123,7 +123,7 @@ def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
         if out is not None:
             table.write(out)
             if table.name == STUDIES:
-                plot_studies(out, out.parent)
+                plot_studies(out.parent, out.parent.parent)  # of this folder and those beside it
             else:
                 plot_table(table, out)
 
