@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from evaluation.model_list import models_table
-from reproduction.overview import config_header, overview, power_of, results_table, variants_table
+from reproduction.overview import config_header, overview, power_of, results_table
 from reproduction.row import REPOSITORY
 from reproduction.rows import all_rows, find_rows
 from reproduction.studies import all_studies
@@ -16,8 +16,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "results": lambda: results_table(find_rows(["imagenet/*"])),
     "rows": lambda: overview(all_rows()),
     "models": models_table,
-    "small": lambda: variants_table("small"),
-    "small-power": lambda: power_of("small"),
     "finetune-power": lambda: power_of("finetune"),
     "published": lambda: results_table([row for row in find_rows(["imagenet/*"]) if row.facts.published_top1]),
 }
@@ -38,8 +36,8 @@ def documents(root: Path = REPOSITORY) -> dict[Path, str]:
 def pictures(root: Path = REPOSITORY) -> dict[Path, Path]:
     """Map each picture of the site, which has its own below docs/, to the plot of results that it shows."""
     images, results = root / "docs/images", root / "results"
-    studies = {images / "studies" / f"{name}.png": results / "studies" / f"{name}.png" for name in all_studies()}
-    return {images / "small-top1.png": results / "small/small-top1.png"} | studies
+    plots = {images / "studies" / f"{name}.png": results / "studies" / f"{name}.png" for name in all_studies()}
+    return {copy: plot for copy, plot in plots.items() if plot.is_file()}
 
 
 def fill_blocks(text: str) -> str:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from evaluation.markdown import markdown_table
-from reproduction.collect import Comparison
 from reproduction.power import power_statement
 from reproduction.results import read_scores
 from reproduction.row import Row
-from reproduction.rows import find_rows
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -41,26 +39,6 @@ def results_table(rows: Sequence[Row]) -> str:
             for row in rows
         ]
     )
-
-
-def variants_table(table: str) -> str:
-    """Return the top-1 of a table's finished runs, one line for each baseline, one column for each variant.
-
-    The last line is the mean difference of a variant to its baselines.
-    """
-    rows, scores = find_rows([f"{table}/*"]), read_scores(table)
-    heading = "top-1 in %, mean ± deviation over seeds"
-    lines: dict[str, dict[str, str]] = {}
-    differences: dict[str, list[float]] = {}
-    for row in rows:
-        column = f"{row.variant}, {row.facts.kernel}"
-        line = lines.setdefault(row.facts.baseline or row.name, {heading: row.facts.model})
-        line[column] = top1_here(row)
-        difference = scores[row.name].over_baseline if row.name in scores else None
-        differences.setdefault(column, []).extend([] if difference is None else [difference])
-    pooled = {column: str(Comparison(values)) if values else "" for column, values in differences.items()}
-    label = f"over dense, mean ± deviation over the {len(lines)}"
-    return markdown_table([*lines.values(), {heading: label, **pooled}])
 
 
 def power_of(table: str) -> str:

@@ -56,7 +56,7 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def find_rows(patterns: Sequence[str]) -> list[Row]:
-    """Return the rows that any of the patterns names: imagenet/convnext_tiny, convnext_tiny, 'small/*', 'spreads/*'.
+    """Return the rows that any of the patterns names: imagenet/convnext_tiny, convnext_tiny, 'imagenet/*', 'spreads/*'.
 
     Raises:
         UserError: a pattern names no row.

@@ -21,6 +21,8 @@ SETTINGS = {
     "embedded": "4,000 images of Fashion-MNIST",
     "fashion": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "convformer_fashion": "Fashion-MNIST, ConvFormer",
+    "convformer_cifar10": "CIFAR-10, ConvFormer",
     "reach": "distance of two discs",
 }
 """Configuration in configs/studies -> what it is trained on."""

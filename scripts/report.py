@@ -2,7 +2,7 @@
 """Write what runs learned into one HTML file: curves, kernels, where elements moved, receptive fields.
 
     scripts/report.py output/quickstart
-    scripts/report.py runs/small/fashion_convnext_* --out comparison.html
+    scripts/report.py output/studies/embedded_* --out comparison.html
 
 Runs that differ in their seed only are drawn as one curve with a band.
 """

@@ -3,8 +3,7 @@
 
     scripts/reproduce.py list
     scripts/reproduce.py launch 'convnext_tiny*' --seeds 0 1 2 --launcher slurm --nodes 4 --dry-run
-    scripts/reproduce.py launch 'small/*' --seeds 0 1 2 --at-once 2
-    scripts/reproduce.py launch 'spreads/embedded_*' --seeds 0 1 2
+    scripts/reproduce.py launch 'comparison/cifar10_*' --seeds 0 1 2 --at-once 2
     scripts/reproduce.py collect output
 
 A launch can be repeated at any time: finished runs are left alone, interrupted ones continue where they stopped.
@@ -53,7 +52,7 @@ def _add_list(commands: argparse._SubParsersAction) -> None:
 def _add_launch(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("launch", help="train rows with several seeds")
     parser.add_argument(
-        "rows", nargs="+", metavar="ROW", help="such as imagenet/convnext_tiny, or a pattern: 'small/*'"
+        "rows", nargs="+", metavar="ROW", help="such as imagenet/convnext_tiny, or a pattern: 'spreads/embedded_*'"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
     parser.add_argument("--launcher", choices=("local", "torchrun", "slurm", "submitit"), default="local")

@@ -15,8 +15,7 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
     results    paper, here and command of every row of the ImageNet-1k table
     rows       every row of every table with its configuration, size, length and source
     models     every registered model with DCLS layers
-    small      top-1 of configs/small, settings by variants
-    small-power  which difference the seeds of configs/small could have shown
+    finetune-power  which difference the seeds of configs/finetune could have shown
     studies/NAME  what the rows of a study reached
     published  paper, here and command of the rows of the ImageNet-1k table with a published number
     benchmarks/results/NAME.md, parity/results/NAME.md    what was measured, as its script wrote it there

@@ -9,7 +9,7 @@ from reproduction.rows import find_rows
 from reproduction.runs import RowRun
 from training.config_file import dump_config, load_config
 
-ROWS = ["small/fashion_convnext_dense", "small/fashion_convnext_gaussian"]
+ROWS = ["studies/fashion_dense", "studies/fashion_gaussian"]
 
 
 def finished_run(root: Path, row: str, seed: int, top1: float, ema: float | None = None, overrides: list = ()) -> None:

@@ -23,7 +23,7 @@ def tiny_overrides(image_folder: Path) -> list[str]:
 def test_list_shows_every_row_with_its_published_number() -> None:
     output = run_script("scripts/reproduce.py", "list").stdout
     lines = {row[0]: row[3:] for row in table_rows(output)}
-    assert len(lines) == len(all_rows()) == 17 + 16 + 5
+    assert len(lines) == len(all_rows()) == 17 + 5
     assert lines["imagenet/convnext_tiny_dcls_gaussian"] == [
         "28,586,536", "300", "82.6", "arXiv:2306.00817; size and count are those of the released file"
     ]  # fmt: skip
@@ -34,34 +34,35 @@ def test_a_launch_trains_what_is_not_finished_and_collect_makes_the_table(tiny_o
     runs = tmp_path / "runs"
     launch = ["launch", *ROWS, "--seeds", "0", "1", "--runs", runs, "--at-once", "2", "--set", *tiny_overrides]
     dry = run_script("scripts/reproduce.py", *launch, "--dry-run")
-    assert dry.stdout.count("train.py --config=configs/small/") == 4 and not runs.exists()
+    assert dry.stdout.count("train.py --config=configs/studies/fashion.yaml") == 4 and not runs.exists()
 
     first = run_script("scripts/reproduce.py", *launch, "schedule.epochs=1")
     assert first.returncode == 0, first.stdout + first.stderr
-    unfinished = runs / "small" / "fashion_convnext_gaussian-seed1"
+    unfinished = runs / "studies" / "fashion_gaussian-seed1"
     (unfinished / "model.safetensors").unlink()  # as if the run had been cut off after its first epoch
     second = run_script("scripts/reproduce.py", *launch, "schedule.epochs=2")
     assert second.returncode == 0, second.stdout + second.stderr
     assert second.stdout.count(": finished, in ") == 3 and second.stdout.count("done in") == 1
     assert "continuing with epoch 1" in (unfinished / "log.txt").read_text()
 
-    result = run_script("scripts/reproduce.py", "collect", runs, "--rows", "small/fashion_convnext*", "--out", tmp_path)
+    out = tmp_path / "results" / "studies" / "mine"
+    result = run_script("scripts/reproduce.py", "collect", runs, "--rows", "comparison/fashion_*", "--out", out)
     assert result.returncode == 0, result.stderr
-    seeds = [row[3].partition(" (with another data.image_size, model.options")[0] for row in table_rows(result.stdout)]
+    seeds = [row[3].partition(" (with another")[0] for row in table_rows(result.stdout)]
     assert (seeds.count("0, 1"), seeds.count("missing")) == (2, 2)  # bilinear and triangle are missing
-    lines = list(csv.DictReader((tmp_path / "small-runs.csv").open()))
+    lines = list(csv.DictReader((out / "studies-runs.csv").open()))
     assert len(lines) == 3 * 1 + 2 and {line["row"] for line in lines} == {row.partition("/")[2] for row in ROWS}
-    assert (tmp_path / "small.csv").exists() and (tmp_path / "small-top1.png").stat().st_size > 10_000
+    assert (out / "studies.csv").exists() and (out.parent / "comparison.png").stat().st_size > 10_000
 
 
 def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_path) -> None:
-    blocked = tmp_path / "small" / "fashion_convnext_dense-seed0"
+    blocked = tmp_path / "studies" / "fashion_dense-seed0"
     blocked.mkdir(parents=True)
     (blocked / "last.pt").write_text("not a checkpoint")
     result = run_script(
         "scripts/reproduce.py", "launch", *ROWS, "--runs", tmp_path, "--set", *tiny_overrides, "schedule.epochs=1"
     )
     assert result.returncode == 1
-    assert "fashion_convnext_dense-seed0: failed after" in result.stdout and "last.pt" in result.stdout
-    assert "fashion_convnext_gaussian-seed0: done in" in result.stdout
+    assert "fashion_dense-seed0: failed after" in result.stdout and "last.pt" in result.stdout
+    assert "fashion_gaussian-seed0: done in" in result.stdout
     assert result.stderr.startswith("error: failed: ") and "the same command continues them" in result.stderr

@@ -30,15 +30,15 @@ def test_means_deviations_and_the_paired_test(tmp_path) -> None:
 
 def test_seeds_are_paired_and_settings_pooled(tmp_path) -> None:
     for seed in range(2):
-        for setting in ("fashion_convnext", "cifar10_convnext"):
+        for setting in ("fashion", "cifar10"):
             finished_run(tmp_path, f"{setting}_dense", seed, 60.0)
-    finished_run(tmp_path, "fashion_convnext_gaussian", 1, 61.0)
-    finished_run(tmp_path, "fashion_convnext_gaussian", 5, 80.0)  # without a partner
-    finished_run(tmp_path, "cifar10_convnext_gaussian", 0, 63.0)
-    table = one_table(tmp_path, "small/*")
-    assert table.comparisons_by_variant()["gaussian"].differences == [3.0, 1.0]
-    finished_run(tmp_path, "cifar10_convnext_gaussian", 1, 60.0)
-    pooled = one_table(tmp_path, "small/*").comparisons_by_variant()["gaussian"]
+    finished_run(tmp_path, "fashion_gaussian", 1, 61.0)
+    finished_run(tmp_path, "fashion_gaussian", 5, 80.0)  # without a partner
+    finished_run(tmp_path, "cifar10_gaussian", 0, 63.0)
+    table = one_table(tmp_path, "comparison/*")
+    assert table.comparisons_by_variant()["Gaussian"].differences == [3.0, 1.0]
+    finished_run(tmp_path, "cifar10_gaussian", 1, 60.0)
+    pooled = one_table(tmp_path, "comparison/*").comparisons_by_variant()["Gaussian"]
     assert pooled.differences == [1.5, 1.0], "one of each setting"
 
 
@@ -73,16 +73,16 @@ def test_unfinished_and_damaged_runs(tmp_path) -> None:
         collect(tmp_path, find_rows(ROWS))
     finished_run(tmp_path, ROWS[0], 0, 60.0)
     finished_run(tmp_path, ROWS[0], 1, 60.0)
-    (tmp_path / "small" / "fashion_convnext_dense-seed1" / "model.safetensors").unlink()
+    (tmp_path / "studies" / "fashion_dense-seed1" / "model.safetensors").unlink()
     assert one_table(tmp_path, *ROWS).cells()[0]["seeds"] == "0 (1 not finished)"
-    (tmp_path / "small" / "fashion_convnext_dense-seed0" / "metrics.csv").write_text("epoch\n")
-    with pytest.raises(UserError, match="fashion_convnext_dense-seed0 cannot be collected"):
+    (tmp_path / "studies" / "fashion_dense-seed0" / "metrics.csv").write_text("epoch\n")
+    with pytest.raises(UserError, match="fashion_dense-seed0 cannot be collected"):
         collect(tmp_path, find_rows(ROWS))
 
 
 def test_an_empty_cell_is_a_value_that_was_not_measured(tmp_path) -> None:
     finished_run(tmp_path, ROWS[0], 0, 80.0)
-    metrics = tmp_path / "small" / "fashion_convnext_dense-seed0" / "metrics.csv"
+    metrics = tmp_path / "studies" / "fashion_dense-seed0" / "metrics.csv"
     head, *rows = metrics.read_text().splitlines()
     metrics.write_text("\n".join([f"{head},loader_images_per_second", f"{rows[0]},700.5", f"{rows[1]},", ""]))
     (result,) = one_table(tmp_path, ROWS[0]).rows[0].results.values()

@@ -6,10 +6,10 @@ from reproduction.documents import documents, fill_blocks
 
 
 def test_a_block_is_replaced_and_the_rest_is_kept() -> None:
-    old = "before\n<!-- table: small -->\nold\n<!-- end -->\nbetween\n<!-- table: small -->\n<!-- end -->\nafter\n"
+    old = "before\n<!-- table: published -->\nold\n<!-- end -->\nbetween\n<!-- table: published -->\n<!-- end -->\nafter\n"
     text = fill_blocks(old)
-    assert text.startswith("before\n<!-- table: small -->\n| top-1 in %") and text.endswith("|\n<!-- end -->\nafter\n")
-    assert "old" not in text and text.count("| CIFAR-10, ConvNeXt ") == 2 and "\nbetween\n" in text
+    assert text.startswith("before\n<!-- table: published -->\n| row ") and text.endswith("|\n<!-- end -->\nafter\n")
+    assert "old" not in text and text.count("| ConvNeXt-T, 7x7 / 49 ") == 2 and "\nbetween\n" in text
     assert fill_blocks(text) == text
 
 
@@ -22,5 +22,5 @@ def test_documents_are_the_readme_and_everything_below_docs(tmp_path) -> None:
 
 
 def test_an_unknown_table_is_named() -> None:
-    with pytest.raises(ValueError, match="no table 'smal'; there are results, rows, models, small"):
-        fill_blocks("<!-- table: smal -->\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="no table 'result'; there are results, rows, models"):
+        fill_blocks("<!-- table: result -->\n<!-- end -->\n")

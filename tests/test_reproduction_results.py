@@ -9,9 +9,9 @@ missing,0,,,0,,
 
 
 def test_scores_of_rows_that_were_trained_are_read(tmp_path) -> None:
-    (tmp_path / "small").mkdir()
-    (tmp_path / "small" / "small.csv").write_text(CSV)
-    scores = read_scores("small", tmp_path)
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "finetune" / "finetune.csv").write_text(CSV)
+    scores = read_scores("finetune", tmp_path)
     assert scores == {
         "dense": RowScore(3, 60.125, 0.5, None),
         "ours": RowScore(1, 61.0, None, 1.25, None, 1),
@@ -21,4 +21,4 @@ def test_scores_of_rows_that_were_trained_are_read(tmp_path) -> None:
 
 
 def test_a_table_without_results_has_no_scores(tmp_path) -> None:
-    assert read_scores("small", tmp_path) == {}
+    assert read_scores("finetune", tmp_path) == {}

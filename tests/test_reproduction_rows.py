@@ -6,6 +6,6 @@ from reproduction.rows import find_rows
 
 def test_rows_are_found_by_name_and_pattern() -> None:
     assert [row.full_name for row in find_rows(["convnext_tiny"])] == ["imagenet/convnext_tiny"]
-    assert len(find_rows(["small/*", "small/cifar10_*"])) == 16
+    assert len(find_rows(["comparison/*", "comparison/cifar10_*"])) == 8
     with pytest.raises(UserError, match="no row 'convnext_tinny'; did you mean convnext_tiny"):
         find_rows(["convnext_tinny"])

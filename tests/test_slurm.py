@@ -16,7 +16,7 @@ from processes import run_script, table_rows
 from safetensors.torch import load_file
 
 ROW_EPOCHS = 24  # the first row still trains when the rows are launched again
-ONE_ROW, ANOTHER = "small/fashion_convnext_dense", "small/fashion_convnext_gaussian"
+ONE_ROW, ANOTHER = "studies/fashion_dense", "studies/fashion_gaussian"
 # The quickstart's model and data, two epochs, in micro-batches that one and two processes have in common.
 QUICKSTART = [
     "--config=configs/quickstart.yaml", "schedule.epochs=1", "schedule.warmup_epochs=1", "data.num_workers=0",
@@ -175,7 +175,7 @@ def test_an_array_trains_rows_with_seeds_and_is_requeued(launch, launcher, tmp_p
     jobs = launch(ONE_ROW, ANOTHER, launcher=launcher)
     assert len(jobs) == 4
     assert launch(ONE_ROW, ANOTHER, launcher=launcher) == jobs, "what is queued is not queued again"
-    first = tmp_path / "runs" / "small" / "fashion_convnext_dense-seed0"
+    first = tmp_path / "runs" / "studies" / "fashion_dense-seed0"
     wait((first / "last.pt").exists, "the first epoch")
     call("scontrol", "requeue", jobs[0])
     wait_for_end(*jobs)
