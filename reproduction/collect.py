@@ -2,16 +2,16 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from scipy.stats import ttest_1samp
 
 from dcls.errors import UserError
 from evaluation.markdown import csv_table, markdown_table
+from reproduction.comparison import Comparison, mean_and_deviation
 from reproduction.row import Row
 from reproduction.runs import RowRun
 from training.metrics import counted_weights, read_metrics
@@ -43,38 +43,8 @@ class RowResult:
     unfinished: int
 
     def values(self, key: str) -> list[Any]:
-        """One figure of every finished run."""
+        """Return one figure of every finished run."""
         return [getattr(result, key) for result in self.results.values()]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Differences in top-1, in percentage points, of pairs such as runs with the same seed; a paired test of them."""
-
-    differences: list[float]
-
-    @property
-    def mean(self) -> float | None:
-        """None where there is no pair."""
-        return statistics.mean(self.differences) if self.differences else None
-
-    @property
-    def deviation(self) -> float | None:
-        """None where there are not two pairs."""
-        return statistics.stdev(self.differences) if len(self.differences) > 1 else None
-
-    @property
-    def p_value(self) -> float | None:
-        """Of Student's paired test, two-sided; None where there are not two differing pairs."""
-        if not self.deviation:
-            return None
-        return float(ttest_1samp(self.differences, 0.0).pvalue)
-
-    def __str__(self) -> str:
-        if not self.differences:
-            return "-"
-        p = "" if self.p_value is None else f", p = {self.p_value:.2g}"
-        return f"{_spread(self.differences, '+.2f')}{p}"
 
 
 @dataclass(frozen=True)
@@ -111,10 +81,10 @@ class Table:
         return [self._line(row) for row in self.rows]
 
     def markdown(self) -> str:
-        """For people: the table, the comparison of variants, and on what it was measured."""
+        """Return the table for people, the comparison of variants, and on what it was measured."""
         parts = [f"# {self.name}", markdown_table(self.cells())]
         pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
-        if pooled:
+        if pooled and not any(row.row.studies for row in self.rows):  # a study's settings are answers of their own
             lines = [
                 {"variant": v, "settings": str(len(c.differences)), "top-1 over their baselines": str(c)}
                 for v, c in pooled.items()
@@ -124,14 +94,14 @@ class Table:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def csv(self) -> str:
-        """For programs: the same as plain numbers."""
+        """Return the same as plain numbers, for programs."""
         return csv_table([self._numbers(row) for row in self.rows])
 
     def runs_csv(self) -> str:
-        """Every epoch of every finished run."""
+        """Return every epoch of every finished run."""
         return csv_table(
             [
-                {"row": row.row.name, "seed": result.seed, **epoch}
+                {"row": row.row.name, "seed": result.seed, "changed_keys": " ".join(result.changed_keys), **epoch}
                 for row in self.rows
                 for result in row.results.values()
                 for epoch in result.history
@@ -139,7 +109,7 @@ class Table:
         )
 
     def write(self, folder: Path) -> None:
-        """TABLE.md, TABLE.csv and TABLE-runs.csv."""
+        """Write TABLE.md, TABLE.csv and TABLE-runs.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
         (folder / f"{self.name}.csv").write_text(self.csv(), encoding="utf-8")
@@ -159,9 +129,9 @@ class Table:
             "parameters": f"{parameters:,}",
             "multiply-adds": f"{multiply_adds / 1e9:.4g} G" if multiply_adds else "-",
             "seeds": seeds,
-            "train loss": _spread(row.values("train_loss"), ".3f"),
-            "top-1": _spread(row.values("top1"), ".2f"),
-            "top-5": _spread(row.values("top5"), ".2f"),
+            "train loss": mean_and_deviation(row.values("train_loss"), ".3f"),
+            "top-1": mean_and_deviation(row.values("top1"), ".2f"),
+            "top-5": mean_and_deviation(row.values("top5"), ".2f"),
             "images/s": f"{statistics.median(row.values('images_per_second')):.0f}" if row.results else "-",
             "top-1 over baseline": str(self.comparison(row)),
         }
@@ -219,7 +189,7 @@ def collect(runs: Path, rows: Iterable[Row]) -> list[Table]:
 
 
 def collect_row(runs: Path, row: Row) -> RowResult:
-    """All runs of one row."""
+    """Find all runs of one row."""
     results, unfinished = {}, 0
     seeds = (folder.name.rpartition("-seed")[2] for folder in (runs / row.table).glob(f"{row.name}-seed*"))
     for seed in sorted(int(seed) for seed in seeds if seed.isdigit()):
@@ -256,13 +226,3 @@ def read_result(run: RowRun) -> Result:
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"{run.folder} cannot be collected: {error!r}", "train it again or remove it") from None
-
-
-def _spread(values: Sequence[float], form: str) -> str:
-    """Mean ± standard deviation over seeds."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):{form}}"
-    if not float(mean):
-        mean = mean.lstrip("+-")  # no difference has no sign
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{form.lstrip('+')}}"

@@ -33,13 +33,6 @@ def documents(root: Path = REPOSITORY) -> dict[Path, str]:
     return {file: fill_blocks(file.read_text(encoding="utf-8")) for file in files}
 
 
-def pictures(root: Path = REPOSITORY) -> dict[Path, Path]:
-    """Map each picture of the site, which has its own below docs/, to the plot of results that it shows."""
-    images, results = root / "docs/images", root / "results"
-    plots = {images / "studies" / f"{name}.png": results / "studies" / f"{name}.png" for name in all_studies()}
-    return {copy: plot for copy, plot in plots.items() if plot.is_file()}
-
-
 def fill_blocks(text: str) -> str:
     """Replace what is between each ``<!-- table: NAME -->`` and ``<!-- end -->`` by the table.
 

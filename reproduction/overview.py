@@ -6,6 +6,7 @@ from evaluation.markdown import markdown_table
 from reproduction.power import power_statement
 from reproduction.results import read_scores
 from reproduction.row import Row
+from reproduction.studies import all_studies
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -22,6 +23,22 @@ def overview(rows: Sequence[Row]) -> str:
                 "source": row.facts.source or "n/a",
             }
             for row in rows
+        ]
+    )
+
+
+def studies_table() -> str:
+    """Return every study with its question and what its rows are called, as Markdown."""
+    return markdown_table(
+        [
+            {
+                "study": name,
+                "question": study.facts.question,
+                "rows": f"{name}/SETTING_VARIANT",
+                "settings": ", ".join(study.facts.settings),
+                "variants": ", ".join(study.facts.variants),
+            }
+            for name, study in all_studies().items()
         ]
     )
 
@@ -43,9 +60,9 @@ def results_table(rows: Sequence[Row]) -> str:
 
 def power_of(table: str) -> str:
     """Say which difference to their baselines the rows of a table could have shown."""
-    scores = [score for score in read_scores(table).values() if score.over_baseline_deviation is not None]
-    pairs = min(score.pairs for score in scores)
-    return power_statement([score.over_baseline_deviation or 0.0 for score in scores], pairs)
+    scores = read_scores(table).values()
+    spreads = [(score.over_baseline_deviation, score.pairs) for score in scores]
+    return power_statement([(deviation, pairs) for deviation, pairs in spreads if deviation], "the dense row")
 
 
 def top1_here(row: Row) -> str:

@@ -45,10 +45,9 @@ def _groups(table: Table) -> dict[str, list[RowResult]]:
     for row in table.rows:
         if row.results:
             found.setdefault(row.row.facts.baseline or row.row.name, []).append(row)
-    models = {row.row.name: row.row.facts.model for row in table.rows}
     for members in found.values():
         members.sort(key=lambda row: row.row.facts.baseline is not None)
-    return {models[name]: members for name, members in found.items()}
+    return {members[0].row.facts.model: members for members in found.values()}
 
 
 def _draw_seeds(axes: Axes, members: list[RowResult]) -> None:

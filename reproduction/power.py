@@ -1,6 +1,7 @@
 """Which difference a paired comparison could have shown."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from scipy.optimize import brentq
@@ -37,11 +38,19 @@ def pooled_deviation(deviations: Sequence[float]) -> float:
     return math.sqrt(sum(deviation**2 for deviation in deviations) / len(deviations))
 
 
-def power_statement(deviations: Sequence[float], pairs: int) -> str:
-    """Say which difference, in percentage points, each of several comparisons could have shown."""
+def power_statement(comparisons: Sequence[tuple[float, int]], other: str) -> str:
+    """Say which difference, in percentage points, each of several comparisons could have shown.
+
+    Args:
+        comparisons: Standard deviation of the differences, and number of pairs; those with the most common number
+            count.
+        other: What all were compared with.
+    """
+    ((pairs, _),) = Counter(pairs for _, pairs in comparisons).most_common(1)
+    deviations = [deviation for deviation, count in comparisons if count == pairs]
     deviation = pooled_deviation(deviations)
     return (
-        f"Power: the differences from the dense row, paired by seed, have a standard deviation of {deviation:.2f} "
+        f"Power: the differences from {other}, paired by seed, have a standard deviation of {deviation:.2f} "
         f"points (pooled over {len(deviations)} comparisons). With {pairs} seeds, a paired test at 5 % finds a true "
         f"difference of {detectable_difference(deviation, pairs):.1f} points four times in five, and a smaller one "
         "less often."

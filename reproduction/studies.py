@@ -17,15 +17,25 @@ from training.config_file import load_config
 
 TABLE = "studies"  # all studies have one folder of configurations, runs and results: they have rows in common
 FILES = REPOSITORY / "reproduction" / TABLE
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a configuration in configs/studies is trained on."""
+
+    title: str
+    validation_images: int
+
+
 SETTINGS = {
-    "embedded": "4,000 images of Fashion-MNIST",
-    "fashion": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "convformer_fashion": "Fashion-MNIST, ConvFormer",
-    "convformer_cifar10": "CIFAR-10, ConvFormer",
-    "reach": "distance of two discs",
+    "embedded": Setting("4,000 images of Fashion-MNIST", 1_000),
+    "fashion": Setting("Fashion-MNIST", 10_000),
+    "cifar10": Setting("CIFAR-10", 10_000),
+    "convformer_fashion": Setting("Fashion-MNIST, ConvFormer", 10_000),
+    "convformer_cifar10": Setting("CIFAR-10, ConvFormer", 10_000),
+    "reach": Setting("distance of two discs", 1_000),
 }
-"""Configuration in configs/studies -> what it is trained on."""
+"""By the name of the configuration."""
 
 
 class VariantFacts(Section):
@@ -59,6 +69,9 @@ class StudyFacts(Section):
     """The variant with dense kernels."""
     reference: str
     """The DCLS variant that the others are compared with, too."""
+    bimodal: bool = False
+    """Whether a run learns the task or does not, so that accuracies have two peaks: differences are then tested by
+    flipping their signs, and no standard deviation of theirs is pooled."""
     variants: dict[str, VariantFacts]
     """Name -> what it is. A name means the same in all studies."""
 
@@ -93,7 +106,7 @@ class Study:
     def _row(self, setting: str, name: str, variant: VariantFacts) -> Row:
         baseline = None if name == self.facts.baseline else self.row_name(setting, self.facts.baseline)
         facts = RowFacts(
-            model=SETTINGS[setting],
+            model=SETTINGS[setting].title,
             kernel=variant.kernel,
             variant=variant.title,
             baseline=baseline,
@@ -136,7 +149,7 @@ def study_rows() -> tuple[Row, ...]:
     for study in all_studies().values():
         for row in study.rows():
             known = found.get(row.name, replace(row, studies=()))
-            if (known.overrides, known.facts.kernel) != (row.overrides, row.facts.kernel):
+            if (known.overrides, known.facts) != (row.overrides, row.facts):
                 raise UserError(f"{row.name} is something else in another study", "rename it", origin=study.name)
             found[row.name] = replace(known, studies=(*known.studies, study.name))
     return tuple(found.values())

@@ -4,22 +4,21 @@ from pathlib import Path
 
 import matplotlib
 
-from reproduction.results import RESULTS
 from reproduction.studies import SETTINGS, Study, all_studies
-from reproduction.study_table import Runs, read_runs, top1_by_seed
+from reproduction.study_runs import Runs
 
 matplotlib.use("Agg")  # no screen needed
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 
-def plot_studies(out: Path, results: Path = RESULTS) -> list[Path]:
-    """Write STUDY.png for each study of which something has been measured.
+def plot_studies(runs: Runs, out: Path) -> list[Path]:
+    """Write STUDY.png for each study that some of the runs belong to.
 
     Returns:
         The files.
     """
-    runs, files = read_runs(results), []
+    files = []
     for study in all_studies().values():
         settings = [
             s for s in study.facts.settings if any(runs.get(study.row_name(s, v)) for v in study.facts.variants)
@@ -36,15 +35,15 @@ def _plot(study: Study, settings: list[str], runs: Runs, file: Path) -> Path:
     )
     for axes, setting in zip(grid.flat, settings, strict=True):
         _draw(axes, study, setting, runs)
-    figure.savefig(file, dpi=130)
+    figure.savefig(file, dpi=130, metadata={"Software": None})  # the same file from another version of Matplotlib
     plt.close(figure)
     return file
 
 
 def _draw(axes: Axes, study: Study, setting: str, runs: Runs) -> None:
-    """One line a row, one dot a seed, a bar at the mean; the dense rows' mean goes through all lines."""
+    """Draw a line for each row, a dot for each seed, a bar at the mean; the dense row's goes through all lines."""
     for y, name in enumerate(study.facts.variants):
-        top1 = list(top1_by_seed(runs, study.row_name(setting, name)).values())
+        top1 = [run.top1 for run in runs.get(study.row_name(setting, name), {}).values()]
         if not top1:
             continue
         mean = sum(top1) / len(top1)
@@ -56,6 +55,6 @@ def _draw(axes: Axes, study: Study, setting: str, runs: Runs) -> None:
     labels = [f"{variant.title}, {variant.kernel}" for variant in study.facts.variants.values()]
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel(f"top-1 in %, {SETTINGS[setting]}")
+    axes.set_xlabel(f"top-1 in %, {SETTINGS[setting].title}")
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,55 +1,16 @@
 """What the rows of a study reached, as ``reproduce.py collect`` left it below results/studies."""
 
-import csv
 import statistics
-from collections import Counter
 from pathlib import Path
 
-from dcls.errors import UserError
 from evaluation.markdown import markdown_table
-from reproduction.collect import Comparison
+from reproduction.comparison import Comparison, mean_and_deviation
 from reproduction.power import power_statement
 from reproduction.results import RESULTS
-from reproduction.studies import SETTINGS, TABLE, Study, all_studies
-from training.metrics import counted_weights
+from reproduction.studies import SETTINGS, Study, all_studies
+from reproduction.study_runs import Runs, read_runs
 
 NOT_MEASURED = "not measured yet"
-Runs = dict[str, dict[int, dict[str, float]]]
-"""Name of a row -> seed -> what its last epoch reached."""
-
-
-def read_runs(results: Path = RESULTS) -> Runs:
-    """Read the last epoch of every finished run of the studies, of all folders below results/studies.
-
-    Runs of different machines and times are collected into a folder each.
-
-    Raises:
-        UserError: a run is in two folders.
-    """
-    found, origins = Runs(), dict[tuple[str, int], Path]()
-    for file in sorted((results / TABLE).glob(f"*/{TABLE}-runs.csv")):
-        with file.open(newline="", encoding="utf-8") as lines:
-            for line in csv.DictReader(lines):
-                numbers = {key: float(value) for key, value in line.items() if key != "row" and value}
-                row, seed = line["row"], int(numbers["seed"])
-                first = origins.setdefault((row, seed), file.parent)
-                if first != file.parent:
-                    raise UserError(
-                        f"{row} with seed {seed} is in both {first} and {file.parent}", "remove one of them"
-                    )
-                found.setdefault(row, {})[seed] = numbers  # epochs are in order
-    return found
-
-
-def top1_by_seed(runs: Runs, row: str) -> dict[int, float]:
-    """Return the accuracy of a row's runs in %."""
-    return {seed: numbers[f"{counted_weights(numbers)}_top1"] for seed, numbers in runs.get(row, {}).items()}
-
-
-def compare(runs: Runs, row: str, other: str) -> Comparison:
-    """Compare two rows by the seeds that both have."""
-    ours, theirs = top1_by_seed(runs, row), top1_by_seed(runs, other)
-    return Comparison([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
 
 def study_table(name: str, results: Path = RESULTS) -> str:
@@ -60,7 +21,7 @@ def study_table(name: str, results: Path = RESULTS) -> str:
         if any(runs.get(study.row_name(setting, variant)) for variant in study.facts.variants):
             parts += _measured(study, setting, runs)
         else:
-            missing.append(f"{SETTINGS[setting]} (`configs/studies/{setting}.yaml`)")
+            missing.append(f"{SETTINGS[setting].title} (`configs/studies/{setting}.yaml`)")
     if missing:
         parts.append(f"{NOT_MEASURED.capitalize()}: {', '.join(missing)}.")
     return "\n\n".join(parts)
@@ -70,46 +31,55 @@ def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
     row = next(row for row in study.rows() if row.config_name == setting)
     epochs, batch = row.config.schedule.total_epochs, row.config.training.batch_size
     lines = [_line(study, setting, variant, runs) for variant in study.facts.variants]
-    data = SETTINGS[setting][0].upper() + SETTINGS[setting][1:]
-    heading = f"**{data}**, {epochs} epochs in batches of {batch}; top-1 in % after the last:"
+    facts = SETTINGS[setting]
+    heading = (
+        f"**{facts.title[0].upper()}{facts.title[1:]}**, {epochs} epochs in batches of {batch}; top-1 in % of "
+        f"{facts.validation_images:,} other images after the last:"
+    )
     return [heading, markdown_table(lines), *_power(study, setting, runs)]
 
 
 def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str]:
     facts, row = study.facts.variants[variant], study.row_name(setting, variant)
-    top1 = top1_by_seed(runs, row)
-    speeds = [numbers["train_images_per_second"] for numbers in runs.get(row, {}).values()]
-    baseline, reference = study.facts.baseline, study.facts.reference
+    found = runs.get(row, {})
+    seeds = ", ".join(map(str, sorted(found)))
+    if changed := sorted({key for run in found.values() for key in run.changed_keys}):
+        seeds += f" (with another {', '.join(changed)})"
+    speeds = [run.images_per_second for run in found.values()]
     over = {
-        name: "" if variant == name else str(compare(runs, row, study.row_name(setting, name)))
-        for name in (baseline, reference)
+        name: "" if variant == name else str(compare(study, setting, runs, variant, name))
+        for name in (study.facts.baseline, study.facts.reference)
     }
     return {
         "row": facts.title,
         "kernel": facts.kernel,
         "parameters": f"{facts.parameters:,}",
-        "seeds": ", ".join(map(str, sorted(top1))),
-        "top-1": _spread(list(top1.values())),
+        "seeds": seeds,
+        "top-1": mean_and_deviation([run.top1 for run in found.values()], ".1f") if found else NOT_MEASURED,
         "images/s": f"{statistics.median(speeds):.0f}" if speeds else "",
-        "over dense": over[baseline],
-        f"over {study.facts.variants[reference].title}": over[reference],
+        "over dense": over[study.facts.baseline],
+        f"over {study.facts.variants[study.facts.reference].title}": over[study.facts.reference],
     }
 
 
-def _spread(values: list[float]) -> str:
-    if not values:
-        return NOT_MEASURED
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.1f}"
+def compare(study: Study, setting: str, runs: Runs, variant: str, other: str) -> Comparison:
+    """Compare two variants by the seeds that both have."""
+    ours, theirs = (runs.get(study.row_name(setting, name), {}) for name in (variant, other))
+    differences = [ours[seed].top1 - theirs[seed].top1 for seed in sorted(ours.keys() & theirs.keys())]
+    return Comparison(differences, flips_signs=study.facts.bimodal)
 
 
 def _power(study: Study, setting: str, runs: Runs) -> list[str]:
-    """Say what the comparisons with most seeds could have shown, where there are any with two seeds."""
-    baseline = study.row_name(setting, study.facts.baseline)
-    rows = [study.row_name(setting, name) for name in study.facts.variants if name != study.facts.baseline]
-    comparisons = [found for row in rows if (found := compare(runs, row, baseline)).deviation is not None]
-    if not comparisons:
+    """Say what comparisons with the dense row and with the DCLS row could have shown."""
+    if study.facts.bimodal:
         return []
-    ((pairs, _),) = Counter(len(found.differences) for found in comparisons).most_common(1)
-    chosen = [found.deviation or 0.0 for found in comparisons if len(found.differences) == pairs]
-    return [power_statement(chosen, pairs)]
+    others = dict.fromkeys((study.facts.baseline, study.facts.reference))
+    return [text for name in others if (text := _power_over(study, setting, runs, name))]
+
+
+def _power_over(study: Study, setting: str, runs: Runs, name: str) -> str:
+    """Return nothing where no comparison has two seeds."""
+    comparisons = [compare(study, setting, runs, variant, name) for variant in study.facts.variants if variant != name]
+    distinct = {tuple(found.differences): found for found in comparisons}.values()  # some rows are one network
+    spreads = [(found.deviation, len(found.differences)) for found in distinct if found.deviation]
+    return power_statement(spreads, f"the {study.facts.variants[name].title} row") if spreads else ""

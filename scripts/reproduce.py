@@ -19,12 +19,13 @@ import _checkout  # noqa: F401
 from reproduction import local, slurm
 from reproduction.cluster import load_cluster
 from reproduction.collect import collect
-from reproduction.overview import overview, results_table
+from reproduction.overview import overview, results_table, studies_table
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
 from reproduction.studies import TABLE as STUDIES
 from reproduction.study_plot import plot_studies
+from reproduction.study_runs import RUNS_FILE, read_collection
 from training.cli import cli_errors
 from training.extras import require_package
 
@@ -44,9 +45,13 @@ def main() -> None:
 
 
 def _add_list(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("list", help="rows, configurations, parameters, published numbers")
+    parser = commands.add_parser("list", help="rows, configurations, parameters, published numbers; studies")
     parser.add_argument("--results", action="store_true", help="published and own accuracy, and the command of each")
-    parser.set_defaults(run=lambda options: print((results_table if options.results else overview)(all_rows())))
+    parser.set_defaults(run=lambda options: print(results_table(all_rows()) if options.results else _everything()))
+
+
+def _everything() -> str:
+    return f"{overview(all_rows())}\n\n{studies_table()}"
 
 
 def _add_launch(commands: argparse._SubParsersAction) -> None:
@@ -73,7 +78,7 @@ def _add_collect(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder of the runs")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="ROW", help="by default every row of every table")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write TABLE.md, TABLE.csv, TABLE-runs.csv and plots there"
+        "--out", type=Path, metavar="FOLDER", help="write tables, every epoch and plots into FOLDER/TABLE"
     )
     parser.set_defaults(run=lambda options: collect_runs(options.runs, options.rows, options.out))
 
@@ -119,12 +124,13 @@ def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
     """Print the tables that the runs in a folder fill, and write them."""
     for table in collect(folder, find_rows(patterns)):
         print(table.markdown())
-        if out is not None:
-            table.write(out)
-            if table.name == STUDIES:
-                plot_studies(out.parent, out.parent.parent)  # of this folder and those beside it
-            else:
-                plot_table(table, out)
+        if out is not None and table.name == STUDIES:
+            place = out / STUDIES / folder.resolve().name  # beside those of other machines and times
+            table.write(place)
+            plot_studies(read_collection(place / RUNS_FILE), place)
+        elif out is not None:
+            table.write(out / table.name)
+            plot_table(table, out / table.name)
 
 
 if __name__ == "__main__":

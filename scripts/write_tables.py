@@ -3,9 +3,9 @@
 
     python scripts/write_tables.py            # after a change of reproduction/tables, results or the models
     python scripts/write_tables.py --check    # only name the files that are out of date; a test runs this
+    python scripts/write_tables.py --plots    # draw docs/images/studies from results/studies, too
 
-Plots of results are copied to docs/images, where the site finds them. A document (README.md, docs/**/*.md) says where
-a table belongs:
+A document (README.md, docs/**/*.md) says where a table belongs:
 
     <!-- table: results -->
     <!-- end -->
@@ -27,18 +27,21 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from reproduction.documents import configurations, documents, pictures
+from reproduction.documents import configurations, documents
 from reproduction.row import REPOSITORY
+from reproduction.study_plot import plot_studies
+from reproduction.study_runs import read_runs
 
 
 def main() -> None:
     """Command line of the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
+    parser.add_argument("--plots", action="store_true", help="draw the studies' plots, too")
     options = parser.parse_args()
-    texts = documents() | configurations()
-    wanted = {file: text.encode() for file, text in texts.items()}
-    wanted |= {copy: plot.read_bytes() for copy, plot in pictures().items()}
+    if options.plots:
+        plot_studies(read_runs(), REPOSITORY / "docs/images/studies")
+    wanted = {file: text.encode() for file, text in (documents() | configurations()).items()}
     outdated = {file: content for file, content in wanted.items() if not _holds(file, content)}
     for file, content in outdated.items():
         print(f"{file.relative_to(REPOSITORY)}{' is out of date' if options.check else ''}")

@@ -8,6 +8,7 @@ from finished_runs import ROWS
 from processes import run_script, table_rows
 
 from reproduction.rows import all_rows
+from reproduction.studies import all_studies
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def tiny_overrides(image_folder: Path) -> list[str]:
 
 
 def test_list_shows_every_row_with_its_published_number() -> None:
-    output = run_script("scripts/reproduce.py", "list").stdout
+    output, _, studies = run_script("scripts/reproduce.py", "list").stdout.partition("\n\n")
+    assert [row[0] for row in table_rows(studies)] == list(all_studies())
     lines = {row[0]: row[3:] for row in table_rows(output)}
     assert len(lines) == len(all_rows()) == 17 + 5
     assert lines["imagenet/convnext_tiny_dcls_gaussian"] == [
@@ -45,14 +47,16 @@ def test_a_launch_trains_what_is_not_finished_and_collect_makes_the_table(tiny_o
     assert second.stdout.count(": finished, in ") == 3 and second.stdout.count("done in") == 1
     assert "continuing with epoch 1" in (unfinished / "log.txt").read_text()
 
-    out = tmp_path / "results" / "studies" / "mine"
-    result = run_script("scripts/reproduce.py", "collect", runs, "--rows", "comparison/fashion_*", "--out", out)
+    out = tmp_path / "results" / "studies" / "runs"  # as the folder of the runs is called
+    result = run_script(
+        "scripts/reproduce.py", "collect", runs, "--rows", "comparison/fashion_*", "--out", tmp_path / "results"
+    )
     assert result.returncode == 0, result.stderr
     seeds = [row[3].partition(" (with another")[0] for row in table_rows(result.stdout)]
     assert (seeds.count("0, 1"), seeds.count("missing")) == (2, 2)  # bilinear and triangle are missing
     lines = list(csv.DictReader((out / "studies-runs.csv").open()))
     assert len(lines) == 3 * 1 + 2 and {line["row"] for line in lines} == {row.partition("/")[2] for row in ROWS}
-    assert (out / "studies.csv").exists() and (out.parent / "comparison.png").stat().st_size > 10_000
+    assert (out / "studies.csv").exists() and (out / "comparison.png").stat().st_size > 10_000
 
 
 def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_path) -> None:
