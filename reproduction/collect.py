@@ -42,6 +42,11 @@ class RowResult:
     results: dict[int, Result]
     unfinished: int
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the row has any run."""
+        return bool(self.results or self.unfinished)
+
     def values(self, key: str) -> list[Any]:
         """Return one figure of every finished run."""
         return [getattr(result, key) for result in self.results.values()]
@@ -174,15 +179,19 @@ class Table:
 
 
 def collect(runs: Path, rows: Iterable[Row]) -> list[Table]:
-    """Collect the tables of these rows from their finished runs; a table without any run is left out.
+    """Collect the tables of these rows from their finished runs.
+
+    A table without any run is left out, and so are the rows of studies without one, because they are many.
 
     Raises:
         UserError: there are no runs of these rows, or one of their files cannot be read.
     """
     tables: dict[str, list[RowResult]] = {}
     for row in rows:
-        tables.setdefault(row.table, []).append(collect_row(runs, row))
-    found = [Table(name, rows) for name, rows in tables.items() if any(row.results or row.unfinished for row in rows)]
+        result = collect_row(runs, row)
+        if result.is_begun or not row.studies:
+            tables.setdefault(row.table, []).append(result)
+    found = [Table(name, rows) for name, rows in tables.items() if any(row.is_begun for row in rows)]
     if not found:
         raise UserError(f"{runs} holds no run of these rows", f"expected folders such as {runs}/TABLE/ROW-seed0")
     return found
