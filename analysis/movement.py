@@ -90,7 +90,7 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
                 x=list(lines[name]),
                 y=list(lines[name].values()),
                 name=html.escape(labels[name]),
-                mode="lines",
+                mode="lines" if len(lines[name]) > 1 else "markers",  # a line through one point is none
                 line={"color": color(index), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
                 hovertemplate="%{y:.3g}",
             )

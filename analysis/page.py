@@ -20,7 +20,7 @@ from analysis.mass import mass_exhibits
 from analysis.movement import movement_exhibits
 from analysis.reach import reach_exhibits
 from analysis.run_data import RunData
-from analysis.run_groups import group_runs
+from analysis.run_groups import RunGroup, group_runs
 
 MARK = '<meta name="generator" content="scripts/report.py of DCLS">'
 """By this a report is known from other files."""
@@ -73,7 +73,7 @@ def render(runs: Sequence[RunData]) -> str:
     )
 
 
-def _of_the_first(groups: Sequence[Any]) -> str:
+def _of_the_first(groups: Sequence[RunGroup]) -> str:
     several = any(len(group.runs) > 1 for group in groups)
     return "Of runs that differ in their seed only, the first one is shown." if several else ""
 

@@ -12,6 +12,7 @@ import yaml
 from dcls.errors import UserError
 from evaluation.markdown import csv_table, markdown_table
 from reproduction.comparison import Comparison, mean_and_deviation
+from reproduction.movement import movement_by_epoch
 from reproduction.row import Row
 from reproduction.runs import RowRun
 from training.metrics import counted_weights, read_metrics
@@ -217,7 +218,9 @@ def read_result(run: RowRun) -> Result:
         UserError: one of them is missing or damaged.
     """
     try:
-        history = read_metrics(run.folder / METRICS)
+        movement = movement_by_epoch(run.folder)
+        epochs = read_metrics(run.folder / METRICS)
+        history = [epoch | movement.get(int(epoch["epoch"]) + 1, {}) for epoch in epochs]
         environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
         last = history[-1]
         weights = counted_weights(last)

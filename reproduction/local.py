@@ -22,7 +22,7 @@ LOG = "log.txt"
 
 
 def processes_of_a_run(launcher: str, given: int | None) -> int:
-    """One alone, or as many as torchrun is to start: by default one for each GPU.
+    """Return 1, or as many as torchrun is to start: by default one for each GPU.
 
     Raises:
         UserError: it cannot be known.

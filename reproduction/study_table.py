@@ -8,7 +8,7 @@ from reproduction.comparison import Comparison, mean_and_deviation
 from reproduction.power import power_statement
 from reproduction.results import RESULTS
 from reproduction.studies import SETTINGS, Study, all_studies
-from reproduction.study_runs import Runs, read_runs
+from reproduction.study_runs import Runs, StudyRun, read_runs
 
 NOT_MEASURED = "not measured yet"
 
@@ -56,10 +56,20 @@ def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str
         "parameters": f"{facts.parameters:,}",
         "seeds": seeds,
         "top-1": mean_and_deviation([run.top1 for run in found.values()], ".1f") if found else NOT_MEASURED,
+        "moved (px): median, most": _movement(list(found.values())),
         "images/s": f"{statistics.median(speeds):.0f}" if speeds else "",
         "over dense": over[study.facts.baseline],
         f"over {study.facts.variants[study.facts.reference].title}": over[study.facts.reference],
     }
+
+
+def _movement(runs: list[StudyRun]) -> str:
+    """Say how far elements moved, in pixels: the median, and the farthest of all runs."""
+    last = [run.epochs[-1] for run in runs if "moved_median" in run.epochs[-1]]
+    if not last:
+        return ""
+    median, most = statistics.mean(e["moved_median"] for e in last), max(e["moved_most"] for e in last)
+    return f"{median:.2f}, {most:.1f}"
 
 
 def compare(study: Study, setting: str, runs: Runs, variant: str, other: str) -> Comparison:

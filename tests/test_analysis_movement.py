@@ -25,6 +25,14 @@ def test_each_set_of_positions_is_a_line(tmp_path) -> None:
     assert "stages.0 1.50" in moved.summary and moved.table.columns[0] == "epochs completed"
 
 
+def test_a_history_of_one_epoch_is_drawn_as_points(tmp_path) -> None:
+    folder = report_run(tmp_path, "some")
+    for file in sorted((folder / "positions").glob("*.npz"))[1:]:
+        file.unlink()
+    _, spreads = movement_exhibits(group_runs(read_runs([folder])))
+    assert {trace.mode for trace in spreads.figure.data} == {"markers"}
+
+
 def test_distances_from_a_later_epoch_than_the_beginning_say_so(tmp_path) -> None:
     folders = [report_run(tmp_path, name, overrides=[f"schedule.epochs={3 + at}"]) for at, name in enumerate("ab")]
     for damaged in ("epoch_0000.npz", "epoch_0001.npz"):

@@ -1,7 +1,7 @@
 """Warnings about elements that do not learn well, each with the key that helps."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import describe_elements, mean_movement, share_at_border, share_at_floor, share_coinciding
+from dcls.diagnostics import (
+    LayerDiagnostics,
+    describe_elements,
+    mean_movement,
+    share_at_border,
+    share_at_floor,
+    share_coinciding,
+)
 from dcls.interpolation import get_interpolation
 from dcls.optim import position_owners
 from dcls.positions import PositionOwner
@@ -30,12 +37,12 @@ _MOST_NAMES = 3
 
 @dataclass
 class _Beginning:
-    """What a set of positions began with; the share of its spreads at the floor is the lowest seen since."""
+    """What a set of positions began with, and the lowest share of its spreads at the floor since then."""
 
     positions: np.ndarray
     at_border: float
     coinciding: float
-    at_floor: float
+    lowest_at_floor: float
 
 
 class PositionWarnings:
@@ -66,26 +73,32 @@ class PositionWarnings:
         found: dict[str, dict[str, float]] = {}
         for name, owner in position_owners(state.model).items():
             if layers := _layers_of(owner, state.model):
-                for kind, value in self._troubles(name, owner, state):
+                now = describe_elements(owner)
+                if not _is_trained(owner, "sigma"):
+                    now = replace(now, at_floor=None)  # whoever chose them knows
+                for kind, value in self._troubles(name, owner, now, state):
                     found.setdefault(kind, {}).update(dict.fromkeys(layers, value))
+                if now.at_floor is not None:
+                    beginning = self._beginnings[name]
+                    beginning.lowest_at_floor = min(beginning.lowest_at_floor, now.at_floor)
         for kind, values in found.items():
             if kind not in self._told:
                 self._told.add(kind)
                 yield self._sentence(kind, values, state.epoch)
 
-    def _troubles(self, name: str, owner: PositionOwner, state: TrainState) -> Iterator[tuple[str, float]]:
+    def _troubles(
+        self, name: str, owner: PositionOwner, now: LayerDiagnostics, state: TrainState
+    ) -> Iterator[tuple[str, float]]:
         """Yield kinds of trouble, with the share of elements, or the movement in pixels, that shows them."""
-        beginning, now = self._beginnings[name], describe_elements(owner)
+        beginning = self._beginnings[name]
         if now.outside_kernel > 0:
             yield "outside", now.outside_kernel
         if now.at_border > beginning.at_border + MORE_AT_BORDER:
             yield "border", now.at_border
         if now.coinciding > beginning.coinciding + min(MORE_COINCIDING, (1 - beginning.coinciding) / 2):
             yield "coinciding", now.coinciding
-        if now.at_floor is not None and _is_trained(owner, "sigma"):
-            if now.at_floor > MUCH_AT_FLOOR >= beginning.at_floor:
-                yield "floor", now.at_floor
-            beginning.at_floor = min(beginning.at_floor, now.at_floor)
+        if now.at_floor is not None and now.at_floor > MUCH_AT_FLOOR >= beginning.lowest_at_floor:
+            yield "floor", now.at_floor
         if state.epoch - self._first_epoch >= EPOCHS_TO_MOVE and _may_move(owner, state):
             movement = mean_movement(owner.positions, beginning.positions)
             if movement < LEAST_MOVEMENT:
@@ -95,24 +108,38 @@ class PositionWarnings:
         names, most = _join(list(values)), max(values.values())
         percent = f"{100 * most:.0f} %" if most >= 0.01 else f"{100 * most:.1g} %"  # .1g of 9.6 is 1e+01
         options = "model.options" if self._config.model.dcls is None else "model.dcls"
-        repels_from = self._config.optimizer.repulsion_start_epoch
-        apart = (
-            f"set optimizer.repulsion_start_epoch={epoch} to push them apart"
-            if repels_from is None or repels_from >= epoch
-            else f"take fewer of them, {options}.kernel_count"
+        match kind:
+            case "outside":
+                return (
+                    f"up to {percent} of the elements of {names} left the kernel, where they count for little; "
+                    "set optimizer.clamp_positions=true to keep them inside"
+                )
+            case "border":
+                return (
+                    f"up to {percent} of the elements of {names} are at the border of the kernel; "
+                    f"a larger {options}.dilated_kernel_size gives them room"
+                )
+            case "coinciding":
+                return (
+                    f"up to {percent} of the elements of {names} are less than half a pixel from another one; "
+                    f"{self._way_apart(options, epoch)}"
+                )
+            case "floor":
+                return (
+                    f"up to {percent} of the spreads of {names} are as small as they can be; "
+                    "lower optimizer.spreads_lr_scale"
+                )
+        assert kind == "rest"
+        return (
+            f"the positions of {names} have moved by less than {LEAST_MOVEMENT} pixels on average since "
+            f"epoch {self._first_epoch}; raise optimizer.positions_lr_scale"
         )
-        return {
-            "outside": f"up to {percent} of the elements of {names} left the kernel, where they count for little; "
-            "set optimizer.clamp_positions=true to keep them inside",
-            "border": f"up to {percent} of the elements of {names} are at the border of the kernel; "
-            f"a larger {options}.dilated_kernel_size gives them room",
-            "coinciding": f"up to {percent} of the elements of {names} are less than half a pixel from another one; "
-            f"{apart}",
-            "floor": f"up to {percent} of the spreads of {names} are as small as they can be; "
-            "lower optimizer.spreads_lr_scale",
-            "rest": f"the positions of {names} have moved by less than {LEAST_MOVEMENT} pixels on average since "
-            f"epoch {self._first_epoch}; raise optimizer.positions_lr_scale",
-        }[kind]
+
+    def _way_apart(self, options: str, epoch: int) -> str:
+        repels_from = self._config.optimizer.repulsion_start_epoch
+        if repels_from is None or repels_from >= epoch:
+            return f"set optimizer.repulsion_start_epoch={epoch} to push them apart"
+        return f"take fewer of them, {options}.kernel_count"
 
 
 def _beginning(owner: PositionOwner, positions: np.ndarray, spread: np.ndarray | None) -> _Beginning:
