@@ -53,13 +53,13 @@ def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str
     return {
         "row": facts.title,
         "kernel": facts.kernel,
-        "parameters": f"{facts.parameters:,}",
-        "seeds": seeds,
         "top-1": mean_and_deviation([run.top1 for run in found.values()], ".1f") if found else NOT_MEASURED,
-        "moved (px): median, most": _movement(list(found.values())),
-        "images/s": f"{statistics.median(speeds):.0f}" if speeds else "",
         "over dense": over[study.facts.baseline],
         f"over {study.facts.variants[study.facts.reference].title}": over[study.facts.reference],
+        "parameters": f"{facts.parameters:,}",
+        "moved (px): median, most": _movement(list(found.values())),
+        "images/s": f"{statistics.median(speeds):.0f}" if speeds else "",
+        "seeds": seeds,
     }
 
 
