@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from analysis.colors import color
-from analysis.exhibit import Cell, Exhibit, NumberTable, cell_text
+from analysis.exhibit import Cell, Exhibit, NumberTable, cell_text, epoch_ticks
 from analysis.run_groups import Curve, RunGroup
 
 BAND = (
@@ -117,6 +117,7 @@ def _exhibit(plan: CurvePlan, series: Sequence[_Series]) -> Exhibit:
         yaxis_title=plan.unit,
         yaxis_rangemode="tozero" if plan.from_zero else "normal",
         hovermode="x unified",
+        **epoch_ticks(max((line.curve.epochs[-1] for line in series), default=0)),
     )
     last = "; ".join(f"{line.name} {cell_text(line.curve.means[-1] * plan.factor)}" for line in series)
     return Exhibit(

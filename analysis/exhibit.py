@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import plotly.graph_objects as go
 
 Cell = str | int | float | None
+_MOST_TICKS = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Exhibit:
     figure: go.Figure
     table: NumberTable
     notes: Sequence[str] = field(default=())
+
+
+def epoch_ticks(last: float) -> dict[str, int]:
+    """Return the axis of epochs for ``update_layout``: a short one has whole numbers alone."""
+    return {"xaxis_dtick": 1} if last <= _MOST_TICKS else {}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

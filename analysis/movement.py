@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from analysis.colors import PALETTE, color
-from analysis.exhibit import Cell, Exhibit, NumberTable, short_names
+from analysis.exhibit import Cell, Exhibit, NumberTable, epoch_ticks, short_names
 from analysis.run_groups import RunGroup
 from dcls.diagnostics import mean_movement
 from training.position_history import Elements
@@ -15,6 +15,7 @@ from training.position_history import Elements
 History = Sequence[tuple[int, Elements]]
 Lines = dict[str, dict[int, float]]
 """Name -> value by epochs completed."""
+_COLORS = "Colors tell layers or sets apart; point at a line for its name."
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -80,22 +81,27 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
     figure = go.Figure()
     columns = ["epochs completed"]
     values: list[dict[int, float]] = []
+    several = len(runs) > 1
     for dash, (run, lines) in enumerate(runs):
         short = short_names(list(lines))
-        labels = {name: short[name] if len(runs) == 1 else f"{run}: {short[name]}" for name in lines}
+        labels = {name: f"{run}: {short[name]}" if several else short[name] for name in lines}
         columns += labels.values()
         values += lines.values()
         for index, name in enumerate(_drawn(lines)):
             figure.add_scatter(
                 x=list(lines[name]),
                 y=list(lines[name].values()),
-                name=html.escape(labels[name]),
+                name=html.escape(run if several else labels[name]),  # of several runs, the dashes alone have room
+                legendgroup=html.escape(run if several else labels[name]),
+                showlegend=index == 0 or not several,
                 mode="lines" if len(lines[name]) > 1 else "markers",  # a line through one point is none
                 line={"color": color(index), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
-                hovertemplate="%{y:.3g}",
+                hovertemplate=f"%{{y:.3g}} {html.escape(labels[name])}<extra></extra>",
             )
-    figure.update_layout(xaxis_title="epochs completed", yaxis_title=unit, yaxis_rangemode="tozero")
     epochs = sorted({epoch for line in values for epoch in line})
+    figure.update_layout(
+        xaxis_title="epochs completed", yaxis_title=unit, yaxis_rangemode="tozero", **epoch_ticks(epochs[-1])
+    )
     table: list[list[Cell]] = [[str(epoch), *(line.get(epoch) for line in values)] for epoch in epochs]
     last = "; ".join(f"{label} {line[max(line)]:.2f}" for label, line in zip(columns[1:], values, strict=True))
     return Exhibit(
@@ -104,7 +110,7 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
         f"{title}, by layer or set of shared positions. Last, in pixels: {last}.",
         figure,
         NumberTable(columns, table),
-        [*notes, *_left_out(runs)],
+        [*([_COLORS] if several else []), *notes, *_left_out(runs)],
     )
 
 

@@ -38,11 +38,13 @@ def test_distances_from_a_later_epoch_than_the_beginning_say_so(tmp_path) -> Non
     for damaged in ("epoch_0000.npz", "epoch_0001.npz"):
         (folders[1] / "positions" / damaged).write_bytes(b"no positions")
     moved, spreads = movement_exhibits(group_runs(read_runs(folders)))
-    assert moved.notes == [
+    assert [trace.name for trace in moved.figure.data if trace.showlegend] == ["a", "b"], "a line of the legend each"
+    colors, *origins = moved.notes
+    assert colors.startswith("Colors tell layers") and spreads.notes == [colors]
+    assert origins == [
         "From where they were before training.",
         "Of b, from where they were after 2 epochs, the first that are kept.",
     ]
-    assert not spreads.notes
 
 
 def test_of_many_layers_as_many_are_drawn_as_there_are_colors(tmp_path) -> None:
