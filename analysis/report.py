@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.page import MARK, render
-from analysis.run_data import check_holds_run, read_runs
+from analysis.run_data import read_runs, runs_in
 from dcls.errors import UserError
 from training.atomic_io import write_text_atomic
 
@@ -15,7 +15,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     """Write the report of one or several runs.
 
     Args:
-        folders: Of the runs.
+        folders: Of runs, or that hold folders of runs.
         out: The file; by default report.html in the first of the folders.
 
     Returns:
@@ -25,11 +25,9 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
         UserError: a folder holds no run, or the file cannot be written or is something else than a report.
     """
     out = out or folders[0] / REPORT
-    for folder in folders:
-        check_holds_run(folder)
+    runs = [run for folder in folders for run in runs_in(folder)]
     _check_may_write(out)  # before checkpoints are read, which takes minutes where there are many
-    runs = read_runs(folders)
-    write_text_atomic(out, render(runs))
+    write_text_atomic(out, render(read_runs(runs)))
     return out
 
 

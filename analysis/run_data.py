@@ -68,20 +68,16 @@ class RunData:
 def read_runs(folders: Sequence[Path]) -> list[RunData]:
     """Read runs in the order given; one that is named twice is read once.
 
-    Raises:
-        UserError: one of the folders holds no run.
+    Args:
+        folders: From ``runs_in``.
     """
     different = list({folder.resolve(): folder for folder in folders}.values())
     return [read_run(folder, name) for folder, name in zip(different, _names(different), strict=True)]
 
 
 def read_run(folder: Path, name: str) -> RunData:
-    """Read one run.
-
-    Raises:
-        UserError: the folder holds none.
-    """
-    check_holds_run(folder)
+    """Read one run; what cannot be read is left out, with a note."""
+    assert _holds_run(folder)
     notes: list[str] = []
     weights, description = _find_weights(folder, notes)
     run = RunData(
@@ -100,17 +96,25 @@ def read_run(folder: Path, name: str) -> RunData:
     return run
 
 
-def check_holds_run(folder: Path) -> None:
-    """Refuse a folder that is none of a run.
+def runs_in(folder: Path) -> list[Path]:
+    """Return the folder of a run, or those of the runs in a folder of several.
 
     Raises:
-        UserError: it is not.
+        UserError: there is none.
     """
-    if not any((folder / file).is_file() for file in (METRICS, CONFIG, LAST, WEIGHTS)):
+    if _holds_run(folder):
+        return [folder]
+    found = sorted(path for path in folder.glob("*/") if _holds_run(path))
+    if not found:
         raise UserError(
             f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",
             "name the folder of a run, such as output/quickstart",
         )
+    return found
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in (METRICS, CONFIG, LAST, WEIGHTS))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -3,7 +3,7 @@ import shutil
 import pytest
 from report_runs import DENSE, report_run
 
-from analysis.run_data import read_run, read_runs
+from analysis.run_data import read_run, read_runs, runs_in
 from dcls.errors import UserError
 from training.checkpoints.checkpoint import save_checkpoint
 
@@ -71,7 +71,13 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path, name) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"{name} holds no run: .*name the folder of a run"):
-        read_runs([tmp_path / name])
+        runs_in(tmp_path / name)
+
+
+def test_a_folder_of_runs_stands_for_all_of_them(tmp_path) -> None:
+    runs = [report_run(tmp_path, name) for name in ("b", "a")]
+    (tmp_path / "no run").mkdir()
+    assert runs_in(tmp_path) == sorted(runs) and runs_in(runs[0]) == runs[:1]
 
 
 def test_names_are_as_short_as_they_can_be_and_a_run_is_read_once(tmp_path) -> None:

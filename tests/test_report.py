@@ -12,8 +12,8 @@ def test_the_command_names_the_file_it_wrote_and_what_is_wrong(tmp_path) -> None
     folder = report_run(tmp_path, "some")
     result = run_script("scripts/report.py", folder, "--out", tmp_path / "x.html")
     assert result.stdout == f"{tmp_path / 'x.html'}\n", result.stderr
-    result = run_script("scripts/report.py", tmp_path)
-    assert result.returncode == 1 and result.stderr.startswith(f"error: {tmp_path} holds no run")
+    result = run_script("scripts/report.py", folder / "positions")
+    assert result.returncode == 1 and result.stderr.startswith(f"error: {folder / 'positions'} holds no run")
 
 
 def test_without_plotly_there_is_one_line() -> None:
