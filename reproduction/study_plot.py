@@ -20,39 +20,43 @@ def plot_studies(runs: Runs, out: Path) -> list[Path]:
     """
     files = []
     for study in all_studies().values():
-        settings = [
-            s for s in study.facts.settings if any(runs.get(study.row_name(s, v)) for v in study.facts.variants)
-        ]
-        if settings:
-            files.append(_plot(study, settings, runs, out / f"{study.name}.png"))
+        panels = {
+            setting: measured for setting in study.facts.settings if (measured := _measured(study, setting, runs))
+        }
+        if panels:
+            files.append(_plot(study, panels, runs, out / f"{study.name}.png"))
     return files
 
 
-def _plot(study: Study, settings: list[str], runs: Runs, file: Path) -> Path:
-    height = 0.8 + 0.32 * len(study.facts.variants)
+def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
+    return [name for name in study.facts.variants if runs.get(study.row_name(setting, name))]
+
+
+def _plot(study: Study, panels: dict[str, list[str]], runs: Runs, file: Path) -> Path:
+    """Draw a panel for each setting, as high as its variants need."""
+    heights = [0.8 + 0.32 * len(variants) for variants in panels.values()]
     figure, grid = plt.subplots(
-        1, len(settings), squeeze=False, figsize=(7.0 * len(settings), height), layout="constrained"
+        len(panels), 1, squeeze=False, figsize=(7.0, sum(heights)), height_ratios=heights, layout="constrained"
     )
-    for axes, setting in zip(grid.flat, settings, strict=True):
-        _draw(axes, study, setting, runs)
+    for axes, (setting, variants) in zip(grid.flat, panels.items(), strict=True):
+        _draw(axes, study, setting, variants, runs)
     figure.savefig(file, dpi=130, metadata={"Software": None})  # the same file from another version of Matplotlib
     plt.close(figure)
     return file
 
 
-def _draw(axes: Axes, study: Study, setting: str, runs: Runs) -> None:
+def _draw(axes: Axes, study: Study, setting: str, names: list[str], runs: Runs) -> None:
     """Draw a line for each row, a dot for each seed, a bar at the mean; the dense row's goes through all lines."""
-    for y, name in enumerate(study.facts.variants):
-        top1 = [run.top1 for run in runs.get(study.row_name(setting, name), {}).values()]
-        if not top1:
-            continue
+    for y, name in enumerate(names):
+        top1 = [run.top1 for run in runs[study.row_name(setting, name)].values()]
         mean = sum(top1) / len(top1)
         color = "C7" if name == study.facts.baseline else "C0"
         axes.plot([mean, mean], [y - 0.3, y + 0.3], color=color, linewidth=2)
         axes.scatter(top1, [y] * len(top1), color=color, s=16, zorder=3)
         if name == study.facts.baseline:
             axes.axvline(mean, color=color, linestyle=":", linewidth=1)
-    labels = [f"{variant.title}, {variant.kernel}" for variant in study.facts.variants.values()]
+    variants = [study.facts.variants[name] for name in names]
+    labels = [f"{variant.title}, {variant.kernel}" for variant in variants]
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel(f"top-1 in %, {SETTINGS[setting].title}")

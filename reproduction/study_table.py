@@ -14,7 +14,7 @@ NOT_MEASURED = "not measured yet"
 
 
 def study_table(name: str, results: Path = RESULTS) -> str:
-    """Return the table of a study as Markdown: budget, every row of what has been measured, and the power."""
+    """Return the table of a study as Markdown: budget, every row that has been measured, and the power."""
     study, runs = all_studies()[name], read_runs(results)
     parts, missing = [], []
     for setting in study.facts.settings:
@@ -30,18 +30,21 @@ def study_table(name: str, results: Path = RESULTS) -> str:
 def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
     row = next(row for row in study.rows() if row.config_name == setting)
     epochs, batch = row.config.schedule.total_epochs, row.config.training.batch_size
-    lines = [_line(study, setting, variant, runs) for variant in study.facts.variants]
+    measured = [name for name in study.facts.variants if runs.get(study.row_name(setting, name))]
+    others = [f"{facts.title}, {facts.kernel}" for name, facts in study.facts.variants.items() if name not in measured]
+    missing = [f"{NOT_MEASURED.capitalize()}: {'; '.join(others)}."] if others else []
     facts = SETTINGS[setting]
     heading = (
         f"**{facts.title[0].upper()}{facts.title[1:]}**, {epochs} epochs in batches of {batch}; top-1 in % of "
         f"{facts.validation_images:,} other images after the last:"
     )
-    return [heading, markdown_table(lines), *_power(study, setting, runs)]
+    lines = [_line(study, setting, name, runs) for name in measured]
+    return [heading, markdown_table(lines), *missing, *_power(study, setting, runs)]
 
 
 def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str]:
     facts, row = study.facts.variants[variant], study.row_name(setting, variant)
-    found = runs.get(row, {})
+    found = runs[row]
     seeds = ", ".join(map(str, sorted(found)))
     if changed := sorted({key for run in found.values() for key in run.changed_keys}):
         seeds += f" (with another {', '.join(changed)})"
@@ -53,12 +56,12 @@ def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str
     return {
         "row": facts.title,
         "kernel": facts.kernel,
-        "top-1": mean_and_deviation([run.top1 for run in found.values()], ".1f") if found else NOT_MEASURED,
+        "top-1": mean_and_deviation([run.top1 for run in found.values()], ".1f"),
         "over dense": over[study.facts.baseline],
         f"over {study.facts.variants[study.facts.reference].title}": over[study.facts.reference],
         "parameters": f"{facts.parameters:,}",
         "moved (px): median, most": _movement(list(found.values())),
-        "images/s": f"{statistics.median(speeds):.0f}" if speeds else "",
+        "images/s": f"{statistics.median(speeds):.0f}",
         "seeds": seeds,
     }
 
