@@ -1,6 +1,5 @@
 import pytest
 
-from dcls.errors import UserError
 from reproduction.studies import all_studies
 from reproduction.study_runs import read_runs
 from reproduction.study_table import compare, study_table
@@ -55,12 +54,6 @@ def test_power_is_told_over_the_dense_and_the_dcls_row_and_a_changed_recipe_is(t
     assert "from the dense row, paired by seed" in text and "from the Gaussian row, paired by seed" in text
     assert text.count("(pooled over 2 comparisons)") == 2, "equal rows count once"
     assert text.count("0, 1, 2 (with another schedule.epochs)") == 2
-
-
-def test_no_run_counts_twice(results) -> None:
-    collected(results / "studies" / "mine", [("reach_dense", [80.0])])
-    with pytest.raises(UserError, match=r"reach_dense with seed 0 is in both \S+mine and \S+one; remove one of them"):
-        study_table("reach", results)
 
 
 def test_nothing_is_claimed_of_a_study_without_runs(tmp_path) -> None:
