@@ -39,7 +39,7 @@ def _outcome(run: RunData) -> list[Cell]:
         run.name,
         _word(run.setting("model.name")),
         size.get("parameters") if isinstance(size.get("parameters"), int) else None,
-        round(multiply_adds / 1e9, 3) if isinstance(multiply_adds, int) else None,
+        multiply_adds / 1e9 if isinstance(multiply_adds, int) else None,
         _word(run.setting("training.seed")),
         len(rows) if run.is_finished else f"{len(rows)}, not finished",
         round(top1[-1], 2) if top1 else None,

@@ -69,7 +69,7 @@ def _by_layer(
             marker_color=color(index),
             hovertemplate="%{y:.3g}",
         )
-    figure.update_layout(yaxis_title=unit, showlegend=len(runs) > 1, xaxis_type="category")
+    figure.update_layout(yaxis_title=unit, yaxis_rangemode="tozero", showlegend=len(runs) > 1, xaxis_type="category")
     table: list[list[Cell]] = [[name, *(run.get(name) for run in values)] for name in names]
     ranges = "; ".join(
         f"{run} from {min(v.values()):.3g} to {max(v.values()):.3g}" for (run, _), v in zip(runs, values, strict=True)

@@ -111,7 +111,7 @@ class PositionWarnings:
         match kind:
             case "outside":
                 return (
-                    f"up to {percent} of the elements of {names} left the kernel, where they count for little; "
+                    f"up to {percent} of the elements of {names} left the kernel; "
                     "set optimizer.clamp_positions=true to keep them inside"
                 )
             case "border":
