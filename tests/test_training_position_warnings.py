@@ -84,7 +84,7 @@ def test_elements_outside_the_kernel_are_told_with_what_keeps_them_inside(build,
         model[0].positions[-1].flatten()[0] = 100
     (told,) = after_epoch(state, warnings)
     assert re.fullmatch(
-        r"up to \S+ % of the elements of 0 left the kernel, .*; set optimizer.clamp_positions=true .*", told
+        r"up to \S+ % of the elements of 0 left the kernel; set optimizer.clamp_positions=true .*", told
     )
     assert after_epoch(state, warnings, 2) == []
 
