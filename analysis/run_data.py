@@ -15,7 +15,8 @@ from dcls.errors import UserError
 from models.loading import load_model
 from training.config_file import INVALID_YAML
 from training.metrics import read_metrics
-from training.position_history import Elements, load_history
+from training.position_history import FOLDER as POSITIONS
+from training.position_history import Elements, history_files, load_history
 from training.run_folder import BEST, CONFIG, ENVIRONMENT, LAST, METRICS, WEIGHTS, saved_states
 
 Content = TypeVar("Content")
@@ -91,6 +92,9 @@ def read_run(folder: Path, name: str) -> RunData:
         load_history(folder),
         notes,
     )
+    kept = len(history_files(folder / POSITIONS))
+    if len(run.positions) < kept:
+        notes.append(f"{kept - len(run.positions)} of {kept} files in {POSITIONS} are damaged and left out.")
     if not run.is_finished:
         notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
     return run

@@ -35,6 +35,7 @@ def test_a_dense_run_has_no_positions(tmp_path) -> None:
         (lambda folder: (folder / "environment.json").write_text("[1]"), "environment.json is damaged and"),
         (lambda folder: (folder / "environment.json").write_text('{"python": '), "environment.json is damaged and"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"no weights"), "model.safetensors is left out"),
+        (lambda folder: (folder / "positions/epoch_0001.npz").write_bytes(b"?"), "files in positions are damaged and"),
     ],
 )
 def test_what_is_damaged_is_noted_and_the_rest_is_read(tmp_path, damage, note) -> None:
