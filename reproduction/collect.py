@@ -87,7 +87,7 @@ class Table:
         return [self._line(row) for row in self.rows]
 
     def markdown(self) -> str:
-        """Return the table for people, the comparison of variants, and on what it was measured."""
+        """Return the table as Markdown, with the comparison of variants, versions and hardware."""
         parts = [f"# {self.name}", markdown_table(self.cells())]
         pooled = {variant: c for variant, c in self.comparisons_by_variant().items() if len(c.differences) > 1}
         if pooled and not any(row.row.studies for row in self.rows):  # a study's settings are answers of their own

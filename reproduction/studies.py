@@ -1,6 +1,6 @@
 """Studies: questions that are answered by rows which differ in a few keys, one file each in reproduction/studies."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -96,6 +96,10 @@ class Study:
     def row_name(self, setting: str, variant: str) -> str:
         """Return the name of a row in the table of all studies."""
         return f"{setting}_{variant}"
+
+    def measured(self, setting: str, rows: Container[str]) -> list[str]:
+        """Return the variants whose rows are among those of which there are runs."""
+        return [variant for variant in self.facts.variants if self.row_name(setting, variant) in rows]
 
     def rows(self) -> Iterator[Row]:
         """Build every row, setting by setting."""

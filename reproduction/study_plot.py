@@ -20,16 +20,10 @@ def plot_studies(runs: Runs, out: Path) -> list[Path]:
     """
     files = []
     for study in all_studies().values():
-        panels = {
-            setting: measured for setting in study.facts.settings if (measured := _measured(study, setting, runs))
-        }
+        panels = {setting: measured for setting in study.facts.settings if (measured := study.measured(setting, runs))}
         if panels:
             files.append(_plot(study, panels, runs, out / f"{study.name}.png"))
     return files
-
-
-def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
-    return [name for name in study.facts.variants if runs.get(study.row_name(setting, name))]
 
 
 def _plot(study: Study, panels: dict[str, list[str]], runs: Runs, file: Path) -> Path:

@@ -18,7 +18,7 @@ def study_table(name: str, results: Path = RESULTS) -> str:
     study, runs = all_studies()[name], read_runs(results)
     parts, missing = [], []
     for setting in study.facts.settings:
-        if any(runs.get(study.row_name(setting, variant)) for variant in study.facts.variants):
+        if study.measured(setting, runs):
             parts += _measured(study, setting, runs)
         else:
             missing.append(f"{SETTINGS[setting].title} (`configs/studies/{setting}.yaml`)")
@@ -30,7 +30,7 @@ def study_table(name: str, results: Path = RESULTS) -> str:
 def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
     row = next(row for row in study.rows() if row.config_name == setting)
     epochs, batch = row.config.schedule.total_epochs, row.config.training.batch_size
-    measured = [name for name in study.facts.variants if runs.get(study.row_name(setting, name))]
+    measured = study.measured(setting, runs)
     others = [f"{facts.title}, {facts.kernel}" for name, facts in study.facts.variants.items() if name not in measured]
     missing = [f"{NOT_MEASURED.capitalize()}: {'; '.join(others)}."] if others else []
     facts = SETTINGS[setting]
