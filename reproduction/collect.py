@@ -14,7 +14,7 @@ from evaluation.markdown import csv_table, markdown_table
 from reproduction.comparison import Comparison, mean_and_deviation
 from reproduction.movement import movement_by_epoch
 from reproduction.row import Row
-from reproduction.runs import RowRun
+from reproduction.runs import RowRun, recipe_note
 from training.metrics import counted_weights, read_metrics
 from training.run_folder import ENVIRONMENT, METRICS
 
@@ -126,8 +126,7 @@ class Table:
         seeds = ", ".join(map(str, sorted(row.results))) or "missing"
         if row.unfinished:
             seeds += f" ({row.unfinished} not finished)"
-        if changed := sorted({key for keys in row.values("changed_keys") for key in keys}):
-            seeds += f" (with another {', '.join(changed)})"
+        seeds += recipe_note(row.values("changed_keys"))
         parameters = row.values("parameters")[0] if row.results else facts.parameters
         multiply_adds = row.values("multiply_adds")[0] if row.results else None
         line = {

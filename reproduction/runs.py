@@ -65,6 +65,12 @@ class RowRun:
         ]
 
 
+def recipe_note(changed_keys: Iterable[Sequence[str]]) -> str:
+    """Say which keys some runs were trained with other values of; nothing where there is none."""
+    names = sorted({key for keys in changed_keys for key in keys})
+    return f" (with another {', '.join(names)})" if names else ""
+
+
 def plan_runs(rows: Iterable[Row], seeds: Iterable[int], root: Path) -> list[RowRun]:
     """Every row with every seed; all rows of a seed before the next seed, so that early results can be compared."""
     rows = list(rows)

@@ -7,6 +7,7 @@ from evaluation.markdown import markdown_table
 from reproduction.comparison import Comparison, mean_and_deviation
 from reproduction.power import power_statement
 from reproduction.results import RESULTS
+from reproduction.runs import recipe_note
 from reproduction.studies import SETTINGS, Study, all_studies
 from reproduction.study_runs import Runs, StudyRun, read_runs
 
@@ -45,9 +46,7 @@ def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
 def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str]:
     facts, row = study.facts.variants[variant], study.row_name(setting, variant)
     found = runs[row]
-    seeds = ", ".join(map(str, sorted(found)))
-    if changed := sorted({key for run in found.values() for key in run.changed_keys}):
-        seeds += f" (with another {', '.join(changed)})"
+    seeds = ", ".join(map(str, sorted(found))) + recipe_note(run.changed_keys for run in found.values())
     speeds = [run.images_per_second for run in found.values()]
     over = {
         name: "" if variant == name else str(compare(study, setting, runs, variant, name))
