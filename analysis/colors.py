@@ -7,6 +7,7 @@ import plotly.io as pio
 
 PALETTE = ("#0a7bc2", "#d55e00", "#0b8f6a", "#b8579b", "#8a6fdf", "#a07800", "#cf4a58", "#5d7f8f")
 """Of the curves of runs, in their order."""
+_GRAY = 0x80
 BACKGROUNDS = {"light": "#ffffff", "dark": "#14171c"}
 INKS = {"light": "#1c2026", "dark": "#e6e9ee"}
 _GRIDS = {"light": "#e3e6ea", "dark": "#333a44"}
@@ -22,8 +23,10 @@ _SEQUENTIAL = {
 
 
 def color(index: int, opacity: float = 1.0) -> str:
-    """Return the color of the index-th group of runs, as CSS writes it."""
+    """Return the color of the index-th group of runs, as CSS writes it; from the ninth on they begin again, grayer."""
     red, green, blue = bytes.fromhex(PALETTE[index % len(PALETTE)][1:])
+    if index // len(PALETTE) % 2:
+        red, green, blue = ((part + _GRAY) // 2 for part in (red, green, blue))
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 

@@ -48,6 +48,12 @@ def kernel_views(
     }
 
 
+def all_finite(model: nn.Module) -> bool:
+    """Return whether every weight, position and spread of the DCLS layers is a finite number."""
+    layers = [module for module in model.modules() if isinstance(module, DclsNd)]
+    return all(bool(parameter.isfinite().all()) for layer in layers for parameter in layer.parameters())
+
+
 def _count_numbers(layer: DclsNd, epochs: int) -> int:
     """Return how many numbers one kernel of a layer takes on the page."""
     return math.prod(layer.dilated_kernel_size[-2:]) + layer.weight[0, 0].numel() * (1 + 4 * epochs)
@@ -64,8 +70,9 @@ def _spaced(items: Sequence[Any], most: int) -> list[Any]:
 def _layer_view(
     name: str, layer: DclsNd, owner: str, epochs: Sequence[tuple[int | None, Elements]], most: int
 ) -> dict[str, Any]:
-    kernels = _in_two_dimensions(layer.kernel().float().nan_to_num())  # (O, I, H, W)
-    strongest = kernels.flatten(1).norm(dim=1).topk(min(most, len(kernels))).indices.tolist()
+    kernels = _in_two_dimensions(layer.kernel().float())  # (O, I, H, W)
+    norms = kernels.flatten(1).norm(dim=1).nan_to_num(posinf=0.0)  # what is not finite comes last
+    strongest = norms.topk(min(most, len(kernels))).indices.tolist()
     known = [(epoch, elements[owner]) for epoch, elements in epochs if _fits(elements.get(owner), layer)]
     height, width = kernels.shape[-2:]
     return {
@@ -107,15 +114,18 @@ def _kernel_view(
     layer: DclsNd, channel: int, kernel: Tensor, elements: Sequence[tuple[np.ndarray, np.ndarray | None]]
 ) -> dict[str, Any]:
     """One kernel, (H, W), with the elements of its first input channel at every epoch that is known."""
-    largest = kernel.abs().max().item()
-    levels = (kernel * (_LEVELS / (largest or 1.0))).round().int().tolist()
+    largest = kernel.abs().nan_to_num(posinf=0.0).max().item()
+    levels = _whole_numbers(kernel * (_LEVELS / (largest or 1.0)))
     floor = dcls.INTERPOLATIONS[layer.interpolation].spread_floor
     axes = layer.dilated_kernel_size, layer.learned_axes
     return {
         "channel": channel,
         "largest": float(f"{largest:.4g}"),
         "levels": levels,
-        "weights": [float(f"{weight:.3g}") for weight in layer.weight[channel, 0].nan_to_num().flatten().tolist()],
+        "weights": [
+            float(f"{weight:.3g}") if math.isfinite(weight) else None
+            for weight in layer.weight[channel, 0].flatten().tolist()
+        ],
         "positions": [_last_two(places_of(_of_channel(positions, channel), *axes)) for positions, _ in elements],
         "spreads": [
             _last_two(
@@ -127,11 +137,16 @@ def _kernel_view(
 
 
 def _of_channel(values: np.ndarray, channel: int) -> Tensor:
-    """(D, O, I, ..., N) -> (D, ..., N) of a channel's first input channel; there is no number for what is none."""
-    return torch.from_numpy(values[:, channel, 0].astype(np.float64)).nan_to_num()
+    """(D, O, I, ..., N) -> (D, ..., N) of a channel's first input channel."""
+    return torch.from_numpy(values[:, channel, 0].astype(np.float64))
 
 
-def _last_two(values: Tensor) -> list[list[int]]:
+def _last_two(values: Tensor) -> list[list[int | None]]:
     """(ndim, elements) -> the last two axes in hundredths of a pixel; 0 for an axis that there is not."""
     both = values[-2:] if len(values) > 1 else torch.cat([torch.zeros_like(values), values])
-    return (100 * both).round().long().tolist()
+    return _whole_numbers(100 * both)
+
+
+def _whole_numbers(rows: Tensor) -> list[list[int | None]]:
+    """Round a matrix; JSON has no NaN and no infinity, so these are None."""
+    return [[round(value) if math.isfinite(value) else None for value in row] for row in rows.tolist()]

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.kernel_views import MOST_NUMBERS, kernel_views
+from torch import nn
+
+from analysis.kernel_views import MOST_NUMBERS, all_finite, kernel_views
 from analysis.mass import Layers
 from analysis.reach import MeasuredField, measure_field
 from analysis.run_data import RunData
@@ -18,7 +20,8 @@ class Learned:
 
     Attributes:
         kernels: Of every run with DCLS layers, plain values for JSON.
-        layers: Diagnostics of every DCLS layer, by the name of the run, of the first run of each group.
+        layers: Name of the first run of each group, and diagnostics of its DCLS layers: {} of a dense one, and of one
+            without weights.
         fields: Receptive fields of the first runs.
         problems: Why others are missing, a sentence each.
     """
@@ -31,23 +34,43 @@ class Learned:
 
 def look_at_models(runs: Sequence[RunData], groups: Sequence[RunGroup]) -> Learned:
     """Load the model of one run after the other, and take from it what is shown."""
-    learned, with_weights = Learned(), [run for run in runs if run.weights is not None]
-    first_names = {group.first.name for group in groups}
+    learned = Learned(layers=[(group.first.name, {}) for group in groups])
+    places = {group.first.name: place for place, group in enumerate(groups)}
+    with_weights = [run for run in runs if run.weights is not None]
     for run in with_weights:
-        _look(run, run.name in first_names, MOST_NUMBERS // len(with_weights), learned)
+        _look(run, places.get(run.name), MOST_NUMBERS // len(with_weights), learned)
     return learned
 
 
-def _look(run: RunData, is_first: bool, most_numbers: int, learned: Learned) -> None:
+def _look(run: RunData, place: int | None, most_numbers: int, learned: Learned) -> None:
+    """Load one model, which is forgotten on return.
+
+    Args:
+        place: Of the run's group among all, if it is the first of its group.
+    """
     model = run.load_model()
-    assert model is not None and run.weights is not None
+    assert model is not None
+    _look_at_kernels(run, model, most_numbers, learned)
+    if place is not None:
+        learned.layers[place] = run.name, describe_model(model)
+        _look_at_field(run, model, place, learned)
+
+
+def _look_at_kernels(run: RunData, model: nn.Module, most_numbers: int, learned: Learned) -> None:
     view = kernel_views(model, run.positions, most_numbers)
-    if view:
-        learned.kernels.append({"run": run.name, "weights": run.weights.name, **view})
-    if is_first:
-        learned.layers.append((run.name, describe_model(model)))
-        try:
-            learned.fields.append(measure_field(run, model))
-        except (ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            learned.problems.append(f"The receptive field of {run.name} was not measured: {reason}.")
+    if not view:
+        return
+    assert run.weights is not None
+    learned.kernels.append({"run": run.name, "weights": run.weights.name, **view})
+    if not run.positions:
+        learned.problems.append(f"{run.name} has kept no positions, so how its elements moved is not shown.")
+    if not all_finite(model):
+        learned.problems.append(f"{run.name} has weights, positions or spreads that are not finite; they are left out.")
+
+
+def _look_at_field(run: RunData, model: nn.Module, group: int, learned: Learned) -> None:
+    try:
+        learned.fields.append(measure_field(run, model, group))
+    except (ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        learned.problems.append(f"The receptive field of {run.name} was not measured: {reason}.")

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
@@ -22,9 +23,10 @@ def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
     """Draw the runs that have DCLS layers.
 
     Args:
-        described: Name of a run, and diagnostics of its layers.
+        described: Name of a run, and diagnostics of its layers: one for each group of the page, whose place among
+            them is the color.
     """
-    runs = _shortened([(name, layers) for name, layers in described if layers])
+    runs = _shortened([_Bars(name, color(index), layers) for index, (name, layers) in enumerate(described) if layers])
     if not runs:
         return []
     radius = _by_layer(
@@ -45,36 +47,52 @@ def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
         100.0,
         "The share of |weight| that a dense 7x7 kernel would not have room for.",
     )
-    return [radius, outside, *(_elements(f"elements{at}", *run, len(runs) > 1) for at, run in enumerate(runs))]
+    return [
+        radius,
+        outside,
+        *(_elements(f"elements{at}", run.name, run.layers, len(runs) > 1) for at, run in enumerate(runs)),
+    ]
 
 
-def _shortened(runs: Sequence[tuple[str, Layers]]) -> list[tuple[str, Layers]]:
+@dataclass(frozen=True)
+class _Bars:
+    """A run, its color, and what is drawn of it."""
+
+    name: str
+    color: str
+    layers: Layers
+
+
+def _shortened(runs: Sequence[_Bars]) -> list[_Bars]:
     """Shorten layer names the same way in every run, so that the bars of a layer line up."""
-    short = short_names(list(dict.fromkeys(name for _, layers in runs for name in layers)))
-    return [(run, {short[name]: layer for name, layer in layers.items()}) for run, layers in runs]
+    short = short_names(_layer_names(runs))
+    return [replace(run, layers={short[name]: layer for name, layer in run.layers.items()}) for run in runs]
+
+
+def _layer_names(runs: Sequence[_Bars]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.layers))
 
 
 def _by_layer(
-    key: str, title: str, unit: str, runs: Sequence[tuple[str, Layers]], attribute: str, factor: float, note: str
+    key: str, title: str, unit: str, runs: Sequence[_Bars], attribute: str, factor: float, note: str
 ) -> Exhibit:
     figure = go.Figure()
-    names = list(dict.fromkeys(name for _, layers in runs for name in layers))
     values: list[dict[str, float]] = []
-    for index, (run, layers) in enumerate(runs):
-        values.append({name: factor * getattr(layer, attribute) for name, layer in layers.items()})
+    for run in runs:
+        values.append({name: factor * getattr(layer, attribute) for name, layer in run.layers.items()})
         figure.add_bar(
             x=[html.escape(name) for name in values[-1]],
             y=list(values[-1].values()),
-            name=html.escape(run),
-            marker_color=color(index),
+            name=html.escape(run.name),
+            marker_color=run.color,
             hovertemplate="%{y:.3g}",
         )
     figure.update_layout(yaxis_title=unit, yaxis_rangemode="tozero", showlegend=len(runs) > 1, xaxis_type="category")
-    table: list[list[Cell]] = [[name, *(run.get(name) for run in values)] for name in names]
+    table: list[list[Cell]] = [[name, *(of_run.get(name) for of_run in values)] for name in _layer_names(runs)]
     ranges = "; ".join(
-        f"{run} from {min(v.values()):.3g} to {max(v.values()):.3g}" for (run, _), v in zip(runs, values, strict=True)
+        f"{run.name} from {min(v.values()):.3g} to {max(v.values()):.3g}" for run, v in zip(runs, values, strict=True)
     )
-    columns = ["layer", *(f"{run}: {unit}" for run, _ in runs)]
+    columns = ["layer", *(f"{run.name}: {unit}" for run in runs)]
     return Exhibit(key, title, f"{title}, {unit}, by layer: {ranges}.", figure, NumberTable(columns, table), (note,))
 
 

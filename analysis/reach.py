@@ -41,14 +41,16 @@ class MeasuredField:
         name: Of the run.
         field: (H, W), shares that sum to 1.
         images: What it was measured with.
+        group: Place of the run's group among those of the page, which has its color.
     """
 
     name: str
     field: Tensor
     images: str
+    group: int = 0
 
 
-def measure_field(run: RunData, model: nn.Module) -> MeasuredField:
+def measure_field(run: RunData, model: nn.Module, group: int) -> MeasuredField:
     """Measure the model of a run.
 
     Raises:
@@ -58,7 +60,7 @@ def measure_field(run: RunData, model: nn.Module) -> MeasuredField:
     images, what = input_images(run, model)
     images, factor = with_surroundings(model, images)
     what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
-    return MeasuredField(run.name, receptive_field(model, images), what)
+    return MeasuredField(run.name, receptive_field(model, images), what, group)
 
 
 def reach_exhibits(fields: Sequence[MeasuredField]) -> list[Exhibit]:
@@ -68,7 +70,7 @@ def reach_exhibits(fields: Sequence[MeasuredField]) -> list[Exhibit]:
 
 def _shares(fields: Sequence[MeasuredField]) -> Exhibit:
     figure = go.Figure()
-    for index, measured in enumerate(fields):
+    for measured in fields:
         within = share_within_squares(measured.field)
         first = 1 if max(measured.field.shape) % 2 else 2
         figure.add_scatter(
@@ -76,7 +78,7 @@ def _shares(fields: Sequence[MeasuredField]) -> Exhibit:
             y=(100 * within).tolist(),
             name=html.escape(measured.name),
             mode="lines",
-            line={"color": color(index), "width": 2},
+            line={"color": color(measured.group), "width": 2},
             hovertemplate="%{y:.1f} %",
         )
     figure.update_layout(

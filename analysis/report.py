@@ -1,5 +1,6 @@
 """From the folders of runs to the file of their report."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,5 +37,12 @@ def _check_may_write(out: Path) -> None:
         raise UserError(f"there is no folder {out.parent}", "create it or choose another file", key="--out")
     if out.is_dir():
         raise UserError(f"{out} is a folder", "name a file in it", key="--out")
-    if out.exists() and MARK.encode() not in out.read_bytes()[:4096]:
+    if out.exists() and not (out.is_file() and _begins_as_report(out)):
         raise UserError(f"{out} is there already, and no report", "choose another file", key="--out")
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"{out.parent} cannot be written", "choose a file in another folder", key="--out")
+
+
+def _begins_as_report(file: Path) -> bool:
+    with file.open("rb") as content:
+        return MARK.encode() in content.read(4096)

@@ -13,6 +13,7 @@ from torch import nn
 from dcls.checkpoints.description import ModelDescription
 from dcls.errors import UserError
 from models.loading import load_model
+from training.config import ScheduleConfig
 from training.config_file import INVALID_YAML
 from training.metrics import read_metrics
 from training.position_history import FOLDER as POSITIONS
@@ -97,7 +98,17 @@ def read_run(folder: Path, name: str) -> RunData:
         notes.append(f"{kept - len(run.positions)} of {kept} files in {POSITIONS} are damaged and left out.")
     if not run.is_finished:
         notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
+    elif len(run.history) < (length := _length(run)):
+        notes.append(f"{METRICS} has {len(run.history)} of the run's {length} epochs.")
     return run
+
+
+def _length(run: RunData) -> int:
+    """Return the epochs of a finished run, or 0 where its configuration does not say."""
+    try:
+        return ScheduleConfig(**run.config["schedule"]).total_epochs
+    except (KeyError, ValueError):
+        return 0
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dcls.conv import DclsNd
 from dcls.diagnostics import mean_movement, spreads
 from dcls.grid import axis_bounds
+from dcls.interpolation import get_interpolation
 from dcls.learned_axes import places_of, spreads_of
 from dcls.optim import position_owners
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["kernel", "movement", "positions", "strongest_kernels"]
 
 KERNELS_PER_SET = 6
+SETS_PER_LINE = 6
 _RING = 0.5
-"""Radius in pixels of an element whose spread is not learned."""
+"""Radius in pixels of an element along an axis along which it does not move."""
 
 
 @torch.no_grad()
@@ -31,9 +33,15 @@ def kernel(layer: DclsNd, channel: int = 0) -> "Figure":
     several channels per group it is the first.
 
     Raises:
-        ValueError: the layer has no such channel.
+        ValueError: this is no DCLS layer, or it has no such channel.
         ImportError: Matplotlib is not installed.
     """
+    if not isinstance(layer, DclsNd):
+        raise ValueError(
+            f"kernel() draws one DCLS layer, got {type(layer).__name__}; strongest_kernels() draws those of a model"
+        )
+    if isinstance(channel, bool) or not isinstance(channel, int):
+        raise ValueError(f"channel must be a whole number, got {channel!r}")
     if not 0 <= channel < layer.out_channels:
         raise ValueError(f"channel must be between 0 and {layer.out_channels - 1}, got {channel}")
     dense = layer.kernel()[channel, 0].float().cpu()
@@ -57,14 +65,17 @@ def strongest_kernels(model: nn.Module) -> "Figure":
     """Draw, for each set of positions in two axes, the strongest kernels of its first layer.
 
     Raises:
+        ValueError: the model has no DCLS layer with positions in two axes.
         ImportError: Matplotlib is not installed.
     """
-    layers = _first_layer_of_each_set(model)
-    figure = _figure(1.6 * KERNELS_PER_SET, 1.75 * max(1, len(layers)))
-    grid = figure.subplots(max(1, len(layers)), KERNELS_PER_SET, squeeze=False)
+    layers = first_layer_of_each_set(model)
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no DCLS layer with positions in two axes, so there is no picture")
+    figure = _figure(1.6 * KERNELS_PER_SET, 1.75 * len(layers))
+    grid = figure.subplots(len(layers), KERNELS_PER_SET, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for row, (name, layer) in zip(grid, layers.items(), strict=False):
+    for row, (name, layer) in zip(grid, layers.items(), strict=True):
         kernels = layer.kernel()[:, 0].float().cpu()
         strongest = kernels.flatten(1).norm(dim=1).topk(min(KERNELS_PER_SET, len(kernels))).indices
         for axes, channel in zip(row, strongest.tolist(), strict=False):
@@ -88,17 +99,21 @@ def positions(model: nn.Module) -> "Figure":
     owners = position_owners(model)
     if not owners:
         raise ValueError(f"{type(model).__name__} has no DCLS layer, so there are no positions")
-    figure = _figure(3.0 * len(owners), 3.0)
-    grid = figure.subplots(1, len(owners), squeeze=False)
-    for axes, (name, owner) in zip(grid[0], owners.items(), strict=True):
+    columns = min(len(owners), SETS_PER_LINE)
+    lines = -(-len(owners) // columns)
+    figure = _figure(3.0 * columns, 3.0 * lines)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(owners) :]:
+        figure.delaxes(axes)
+    for axes, (name, owner) in zip(grid.flat, owners.items(), strict=False):
         places = owner.positions.detach().float().cpu().flatten(1)
         edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in owner.kernel_bounds]
         if len(places) == 1:
             axes.hist(places[0].tolist(), bins=edges[0])
             axes.set_xlabel("position (pixels)")
         else:
-            rows, columns = places[-2:].tolist()
-            axes.hist2d(columns, rows, bins=[edges[-1], edges[-2]], cmap="magma")
+            vertical, horizontal = places[-2:].tolist()
+            axes.hist2d(horizontal, vertical, bins=[edges[-1], edges[-2]], cmap="magma")
             axes.invert_yaxis()
             axes.set_aspect("equal")
         axes.set_title(name or type(owner).__name__, fontsize=8)
@@ -128,8 +143,8 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     return figure
 
 
-def _first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
-    """Name -> layer, one for each set of positions in two axes."""
+def first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
+    """Return name -> layer, one for each set of positions in two axes."""
     found: dict[int, tuple[str, DclsNd]] = {}
     for name, module in model.named_modules():
         if isinstance(module, DclsNd) and module.ndim == len(module.learned_axes) == 2:
@@ -152,7 +167,8 @@ def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> li
         slice_index: Of a 3-D kernel: only those that are nearest to this slice.
     """
     spread = spreads(layer)
-    radius = torch.full_like(layer.positions, _RING) if spread is None else spread
+    floor = get_interpolation(layer.interpolation).spread_floor
+    radius = torch.full_like(layer.positions, floor) if spread is None else spread
     positions, radii = (values[:, channel, 0].float().cpu() for values in (layer.positions, radius))
     axes = layer.dilated_kernel_size, layer.learned_axes
     place, width = places_of(positions, *axes).T, spreads_of(radii, *axes, elsewhere=_RING).T  # (elements, axes)

@@ -18,6 +18,7 @@ from training.config_file import dump_config, load_config
 from training.position_history import PositionHistory
 
 DCLS, DENSE = "convnext_atto_dcls_gaussian", "convnext_atto"
+SCHEDULE = ["schedule.warmup_epochs=0"]
 SIZES = dict(dims=[8, 8, 16, 16], depths=[1, 1, 2, 1])
 FACTS = {
     "date": "2026-01-01T00:00:00+00:00", "commit": "c0ffee" * 6, "python": "3.12", "cores": 2, "gpu": None,
@@ -35,7 +36,9 @@ def report_run(root: Path, name: str, *, model: str = DCLS, seed: int = 0, epoch
     kernels = dict(dilated_kernel_size=11, kernel_count=4) if model == DCLS else {}
     file = root / "run.yaml"
     file.write_text(f"model: {{name: {model}, options: {json.dumps(SIZES | kernels)}}}\ndata: {{dir: {images}}}\n")
-    config = load_config(file, [f"training.seed={seed}", "training.batch_size=12", *overrides])
+    config = load_config(
+        file, [f"training.seed={seed}", "training.batch_size=12", f"schedule.epochs={epochs}", *SCHEDULE, *overrides]
+    )
     (folder / "config.yaml").write_text(dump_config(config))
     (folder / "environment.json").write_text(json.dumps(FACTS))
     write_metrics(folder, seed, epochs)

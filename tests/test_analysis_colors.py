@@ -26,5 +26,10 @@ def test_figures_are_transparent_and_in_the_ink_of_the_page() -> None:
         assert theme["layout"]["paper_bgcolor"].endswith(", 0)") and theme["layout"]["font"]["color"] == INKS[mode]
 
 
-def test_colors_begin_again_after_the_last() -> None:
-    assert color(0, 0.5) == "rgba(10, 123, 194, 0.5)" and color(len(PALETTE)) == color(0)
+def test_twice_as_many_colors_as_the_palette_has_are_different_and_can_be_told_from_the_page() -> None:
+    assert color(0, 0.5) == "rgba(10, 123, 194, 0.5)"
+    shades = [color(index) for index in range(2 * len(PALETTE))]
+    assert len(set(shades)) == len(shades) and color(len(shades)) == color(0)
+    for shade in shades:
+        code = "#" + bytes(map(int, shade.removeprefix("rgba(").split(",")[:3])).hex()
+        assert all(contrast(code, page) >= 3 for page in BACKGROUNDS.values())

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import dcls
-from analysis.kernel_views import MOST_EPOCHS, kernel_views
+from analysis.kernel_views import MOST_EPOCHS, all_finite, kernel_views
 from training.position_history import current_elements
 
 LAYERS = {
@@ -97,8 +97,17 @@ def test_a_dense_model_has_no_views() -> None:
     assert kernel_views(nn.Conv2d(3, 3, 3), []) == {}
 
 
-def test_kernels_that_are_not_numbers_are_drawn_as_zeros() -> None:
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_a_finite_number_is_none_and_comes_last(value) -> None:
     layer = dcls.Dcls2d(2, 2, 3, 9, groups=2)
-    nn.init.constant_(layer.weight, torch.nan)
-    (kernel, _) = view(layer)["kernels"]
-    assert not np.any(kernel["levels"]) and kernel["weights"] == [0.0] * 3, "JSON knows no NaN"
+    assert all_finite(layer)
+    with torch.no_grad():
+        layer.weight[0, 0, 0] = value
+        layer.positions[0, 0, 0, 1] = layer.sigma[0, 0, 0, 2] = value
+    assert not all_finite(layer)
+    whole, broken = view(layer)["kernels"]
+    assert (whole["channel"], broken["channel"]) == (1, 0) and None not in np.array(whole["levels"])
+    assert set(np.array(broken["levels"]).flat) == {None}, "JSON knows no NaN"
+    assert [weight is None for weight in broken["weights"]] == [True, False, False]
+    assert [place is None for place in broken["positions"][0][0]] == [False, True, False]
+    assert [spread is None for spread in broken["spreads"][0][0]] == [False, False, True]

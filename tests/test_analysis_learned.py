@@ -1,10 +1,18 @@
+import json
+import math
+import shutil
+
+import pytest
+import torch
 from report_runs import DENSE, report_run
 from torch import nn
 
+from analysis.colors import color
 from analysis.learned import look_at_models
 from analysis.reach import reach_exhibits
 from analysis.run_data import RunData, read_runs
 from analysis.run_groups import group_runs
+from dcls import position_owners
 
 
 def test_kernels_are_of_all_runs_and_the_rest_of_the_first_of_each_group(tmp_path) -> None:
@@ -22,6 +30,35 @@ def test_every_model_is_loaded_once(tmp_path, monkeypatch) -> None:
     runs = [*read_runs([report_run(tmp_path, "some")]), RunData(tmp_path, "without weights")]
     look_at_models(runs, group_runs(runs))
     assert loaded == ["some"]
+
+
+def test_a_group_without_weights_keeps_its_place_among_the_others(tmp_path) -> None:
+    runs = [RunData(tmp_path, "without weights"), *read_runs([report_run(tmp_path, "some")])]
+    learned = look_at_models(runs, group_runs(runs))
+    assert [(name, bool(layers)) for name, layers in learned.layers] == [("without weights", False), ("some", True)]
+    (shares, *_) = reach_exhibits(learned.fields)
+    assert shares.figure.data[0].line.color == color(1)
+
+
+def test_missing_positions_are_a_sentence(tmp_path) -> None:
+    folders = [report_run(tmp_path, "some"), report_run(tmp_path, "dense", model=DENSE)]
+    shutil.rmtree(folders[0] / "positions")
+    runs = read_runs(folders)
+    learned = look_at_models(runs, group_runs(runs))
+    assert learned.problems == ["some has kept no positions, so how its elements moved is not shown."]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_a_sentence(tmp_path, monkeypatch, value) -> None:
+    (run,) = read_runs([report_run(tmp_path, "some")])
+    model = run.load_model()
+    with torch.no_grad():
+        next(iter(position_owners(model).values())).positions[0, 0, 0, 0] = value
+    monkeypatch.setattr(RunData, "load_model", lambda run: model)
+    learned = look_at_models([run], group_runs([run]))
+    assert learned.problems[0] == "some has weights, positions or spreads that are not finite; they are left out."
+    assert value not in learned.kernels[0]["layers"][0]["kernels"][-1]["positions"][-1][0]
+    assert json.dumps(learned.kernels, allow_nan=False)
 
 
 def test_a_model_without_features_is_a_sentence(tmp_path, monkeypatch) -> None:

@@ -2,6 +2,7 @@ import pytest
 from report_runs import DENSE, drawn, report_run
 
 import dcls
+from analysis.colors import color
 from analysis.mass import mass_exhibits
 from analysis.run_data import read_runs
 from dcls.diagnostics import describe_model
@@ -26,6 +27,12 @@ def test_layers_have_one_name_in_all_runs(tmp_path) -> None:
     radius, *_ = mass_exhibits([(name, describe_model(model)) for name, model in zip("ab", models, strict=True)])
     first, second = (list(trace.x) for trace in radius.figure.data)
     assert second[:5] == first and second[5] == "head.extra"
+
+
+def test_bars_have_the_color_of_their_group_also_beside_dense_runs(tmp_path) -> None:
+    described = describe_model(read_runs([report_run(tmp_path, "some")])[0].load_model())
+    radius, outside, _ = mass_exhibits([("dense", {}), ("without weights", {}), ("some", described)])
+    assert radius.figure.data[0].marker.color == outside.figure.data[0].marker.color == color(2)
 
 
 def test_a_dense_run_alone_has_no_kernels_to_describe(tmp_path) -> None:

@@ -24,7 +24,7 @@ def page(tmp_path_factory) -> Path:
     """Two seeds, a dense run and one whose name is markup."""
     root = tmp_path_factory.mktemp("runs")
     folders = [report_run(root, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
-    folders += [report_run(root, "dense", model=DENSE), report_run(root, HOSTILE, overrides=["schedule.epochs=3"])]
+    folders += [report_run(root, "dense", model=DENSE), report_run(root, HOSTILE, overrides=["schedule.epochs=4"])]
     (folders[2] / "model.safetensors").unlink()
     file = root / "report.html"
     file.write_text(render(read_runs(folders)))
@@ -148,6 +148,52 @@ def test_slider_layer_and_channel_change_the_drawing(browser, page) -> None:
 
     assert browser.get_log("browser") == []
     assert {address.partition(":")[0] for address in requests(browser)} <= {"file", "data", "blob"}
+
+
+def ranges(browser) -> list[list[float]]:
+    return browser.execute_script(
+        "const l = document.getElementById('figure-kernel')._fullLayout; return [l.xaxis.range, l.yaxis.range]"
+    )
+
+
+def test_a_zoom_stays_while_epochs_and_channels_change_and_ends_with_the_layer(browser, page) -> None:
+    actions = pytest.importorskip("selenium.webdriver.common.action_chains").ActionChains
+    show(browser, page)
+    whole, drawing = ranges(browser), browser.find_element("css selector", "#figure-kernel .nsewdrag")
+    actions(browser).move_to_element(drawing).click_and_hold().move_by_offset(100, 100).release().perform()
+    zoomed = ranges(browser)
+    assert zoomed != whole
+    for control in ("kernel-epoch", "kernel-channel"):
+        choose(browser, control, 1)
+        assert ranges(browser) == zoomed
+    choose(browser, "kernel-layer", 1)
+    assert ranges(browser) != zoomed
+
+
+def test_rings_end_within_the_drawing(browser, page) -> None:
+    show(browser, page)
+    for epoch in range(5):
+        choose(browser, "kernel-epoch", epoch)
+        rings = browser.execute_script(
+            "const r = document.getElementById('figure-kernel').data[2];"
+            "return [r.x.filter((v) => v !== null), r.y.filter((v) => v !== null)]"
+        )
+        for values, (first, last) in zip(rings, ranges(browser), strict=True):
+            assert min(first, last) < min(values) and max(values) < max(first, last)
+
+
+def test_a_legend_of_many_runs_leaves_room_for_their_curves(browser, tmp_path) -> None:
+    rows = [{"epoch": float(epoch), "train_loss": 2.0 - epoch} for epoch in range(3)]
+    runs = [RunData(tmp_path, f"studies/comparison-of-many/a_run_with_a_long_name_{at}", rows) for at in range(20)]
+    (tmp_path / "report.html").write_text(render(runs))
+    for width in (1280, 320):
+        show(browser, tmp_path / "report.html", width=width)
+        figure, plot, right, edge = browser.execute_script(
+            "const f = document.getElementById('figure-loss'), box = (e) => e.getBoundingClientRect();"
+            "const words = [...f.querySelectorAll('.legendtext')].map((t) => box(t).right);"
+            "return [box(f).height, box(f.querySelector('.nsewdrag')).height, Math.max(...words), box(f).right]"
+        )
+        assert plot > 0.4 * figure and right <= edge
 
 
 def test_every_figure_is_drawn_and_fits_a_phone(browser, page) -> None:

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 from report_runs import report_run
 
@@ -26,10 +29,18 @@ def test_what_is_no_report_is_not_overwritten_and_no_run_is_read_for_it(run, tmp
         (tmp_path / "thesis.html", "is there already, and no report; choose another file"),
         (tmp_path / "missing" / "x.html", "there is no folder"),
         (tmp_path, "is a folder"),
+        (Path("/dev/full"), "is there already, and no report"),
     ):
         with pytest.raises(UserError, match=problem):
             write_report([run], out)
     assert (tmp_path / "thesis.html").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_before_runs_are_read(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(analysis.report, "read_runs", lambda folders: pytest.fail("runs were read"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere but on a read-only disk
+    with pytest.raises(UserError, match="cannot be written; choose a file in another folder"):
+        write_report([run], tmp_path / "x.html")
 
 
 def test_a_folder_without_a_run_is_told_of_before_the_file(tmp_path) -> None:

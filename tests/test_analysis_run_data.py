@@ -28,6 +28,7 @@ def test_a_dense_run_has_no_positions(tmp_path) -> None:
         (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,fifty\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").write_bytes(b"epoch\n\x00\xff\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n,50\n"), "metrics.csv is damaged and"),
+        (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,50\n1\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").unlink(), "metrics.csv is missing"),
         (lambda folder: (folder / "config.yaml").write_text("model: [\n"), "config.yaml is damaged and"),
         (lambda folder: (folder / "config.yaml").write_text("just text"), "config.yaml is damaged and"),
@@ -44,6 +45,15 @@ def test_what_is_damaged_is_noted_and_the_rest_is_read(tmp_path, damage, note) -
     run = read_run(folder, "some")
     assert note in run.notes[0]
     assert (run.load_model() is None) == note.startswith("model") and bool(run.history) != note.startswith("metrics")
+
+
+@pytest.mark.parametrize(("lines", "epochs"), [(0, 0), (1, 0), (3, 2)])
+def test_epochs_that_a_finished_run_has_lost_are_noted(tmp_path, lines, epochs) -> None:
+    folder = report_run(tmp_path, "some")
+    whole = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(whole[:lines]))
+    run = read_run(folder, "some")
+    assert len(run.history) == epochs and run.notes == [f"metrics.csv has {epochs} of the run's 3 epochs."]
 
 
 def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:

@@ -7,7 +7,7 @@ from analysis.run_groups import group_runs
 def test_runs_that_differ_in_their_seed_only_are_one_group(tmp_path) -> None:
     folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(3)]
     folders += [report_run(tmp_path, "dense", model=DENSE)]
-    folders += [report_run(tmp_path, "longer", overrides=["schedule.epochs=3"])]
+    folders += [report_run(tmp_path, "longer", overrides=["schedule.epochs=4"])]
     folders += [report_run(tmp_path, "elsewhere", seed=4, overrides=["checkpoint.dir=x", "logging.log_interval=1"])]
     groups = group_runs(read_runs(folders))
     assert [[run.name for run in group.runs] for group in groups] == [

@@ -7,7 +7,7 @@ from shared_pair import SharedPair
 from torch import nn
 
 import dcls
-from dcls.plot import KERNELS_PER_SET
+from dcls.plot import KERNELS_PER_SET, SETS_PER_LINE
 
 LAYERS = {
     "1d": lambda **o: dcls.Dcls1d(2, 4, 3, 25, padding="causal", **o),
@@ -62,6 +62,30 @@ def test_a_channel_that_is_not_there_is_named(channel) -> None:
         dcls.plot.kernel(LAYERS["2d"](), channel)
 
 
+@pytest.mark.parametrize("channel", [True, 1.0, "1", None])
+def test_a_channel_that_is_no_number_is_named(channel) -> None:
+    with pytest.raises(ValueError, match=f"channel must be a whole number, got {channel!r}"):
+        dcls.plot.kernel(LAYERS["2d"](), channel)
+
+
+def test_what_is_no_layer_of_dcls_is_named_and_the_function_for_models() -> None:
+    for other in (nn.Conv2d(3, 3, 3), nn.Sequential(LAYERS["2d"]())):
+        with pytest.raises(ValueError, match=rf"one DCLS layer, got {type(other).__name__}; strongest_kernels\(\)"):
+            dcls.plot.kernel(other)
+
+
+def test_a_ring_of_an_element_that_learns_no_spread_is_as_wide_as_its_interpolation() -> None:
+    (ring,) = dcls.plot.kernel(dcls.Dcls2d(1, 1, 1, 9, interpolation="bilinear")).axes[0].patches
+    assert (ring.width, ring.height) == (2.0, 2.0)
+
+
+def test_many_sets_are_drawn_in_several_lines() -> None:
+    model = nn.Sequential(*(dcls.Dcls2d(1, 1, 1, 5) for _ in range(SETS_PER_LINE + 2)))
+    figure = dcls.plot.positions(model)
+    assert [axes.get_title() for axes in figure.axes] == list(map(str, range(SETS_PER_LINE + 2)))
+    assert figure.get_size_inches().tolist() == [3.0 * SETS_PER_LINE, 6.0]
+
+
 def test_positions_of_every_set_are_drawn(build) -> None:
     model = nn.Sequential(SharedPair(), build())
     figure = dcls.plot.positions(model)
@@ -105,8 +129,10 @@ def test_the_strongest_kernels_are_drawn_with_a_ring_for_each_element() -> None:
     assert titles == ["0, 7x9", "3, 7x9"], "one layer stands for each set"
 
 
-def test_a_network_with_no_kernel_to_draw_in_two_axes_gives_an_empty_picture() -> None:
-    assert dcls.plot.strongest_kernels(LAYERS["1d"]()).axes
+@pytest.mark.parametrize("model", [LAYERS["1d"](), nn.Linear(2, 2)])
+def test_a_network_with_no_kernel_to_draw_in_two_axes_is_refused(model) -> None:
+    with pytest.raises(ValueError, match=f"{type(model).__name__} has no DCLS layer with positions in two axes"):
+        dcls.plot.strongest_kernels(model)
 
 
 def test_a_missing_matplotlib_is_told_in_a_sentence(monkeypatch) -> None:

@@ -44,7 +44,10 @@ def read_metrics(file: Path) -> list[dict[str, float]]:
     """
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            return [{key: float(value) for key, value in line.items() if value} for line in csv.DictReader(lines)]
+            rows = list(csv.DictReader(lines))
+        if any(None in row.values() for row in rows):
+            raise ValueError("a line is shorter than the first")
+        return [{key: float(value) for key, value in row.items() if value} for row in rows]
     except (TypeError, csv.Error) as error:  # a line that is longer than the first; bytes that are no text
         raise ValueError(str(error)) from None
 

@@ -105,10 +105,9 @@ def _pictures(model: nn.Module) -> dict[str, Any]:
     owners = dcls.position_owners(model)
     if not owners:
         return {}
-    found: dict[str, Any] = {
-        "kernels": wandb.Image(dcls.plot.strongest_kernels(model)),
-        "positions": wandb.Image(dcls.plot.positions(model)),
-    }
+    found: dict[str, Any] = {"positions": wandb.Image(dcls.plot.positions(model))}
+    if dcls.plot.first_layer_of_each_set(model):
+        found["kernels"] = wandb.Image(dcls.plot.strongest_kernels(model))
     for name, owner in owners.items():
         for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):
             if parameter is not None:

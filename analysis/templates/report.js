@@ -6,13 +6,20 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const config = { responsive: true, displayModeBar: false };
 const dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a finger scrolls the page
 const small = { l: 56, r: 12, t: 12, b: 48 };
+const isNarrow = matchMedia("(max-width: 30rem)").matches;
 const byId = (id) => document.getElementById(id);
 
 function draw(id, data, layout) {
-  const legend = { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" };
+  const legend = { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", maxheight: 0.3 };
   const template = report.themes[prefersDark.matches ? "dark" : "light"];
+  const traces = isNarrow ? data.map((trace) => ({ ...trace, name: wrapped(trace.name) })) : data;
   const axes = { xaxis: { automargin: true, ...layout.xaxis }, yaxis: { automargin: true, ...layout.yaxis } };
-  return Plotly.react(`figure-${id}`, data, { autosize: true, dragmode, margin: small, legend, ...layout, ...axes, template }, config);
+  return Plotly.react(`figure-${id}`, traces, { autosize: true, dragmode, margin: small, legend, uirevision: true, ...layout, ...axes, template }, config);
+}
+
+// A legend cuts what is wider than the figure.
+function wrapped(name) {
+  return name?.replace(/(.{16,26}?[\s\/:_-])(?=.{6})/g, "$1<br>");
 }
 
 function drawFigures() {
@@ -58,9 +65,13 @@ function momentOf(epoch) {
   return epoch === 0 ? "before training" : `after ${epoch} ${epoch === 1 ? "epoch" : "epochs"}`;
 }
 
+// Null is what was not a finite number, and is not drawn.
+const isKnown = (...values) => values.every((value) => value !== null);
+
 function rings([rows, columns], [heights, widths]) {
   const x = [], y = [];
   rows.forEach((row, element) => {
+    if (!isKnown(row, columns[element], heights[element], widths[element])) return;
     for (let step = 0; step <= 32; step++) {
       x.push(columns[element] + widths[element] * Math.cos((step * Math.PI) / 16));
       y.push(row + heights[element] * Math.sin((step * Math.PI) / 16));
@@ -84,12 +95,15 @@ function paths(positions) {
   return { x, y };
 }
 
-function range(first, count, values) {
-  return [Math.min(first - 0.5, ...values) - 0.3, Math.max(first + count - 0.5, ...values) + 0.3];
+// From the kernel's first cell to its last, and as far as rings reach: along one axis, of all epochs.
+function range(first, count, positions, spreads) {
+  const centers = positions.flat(), radii = spreads.flat();
+  const lowest = centers.map((center, at) => center - radii[at]), highest = centers.map((center, at) => center + radii[at]);
+  return [Math.min(first - 0.5, ...lowest) - 0.3, Math.max(first + count - 0.5, ...highest) + 0.3];
 }
 
 // Positions and spreads come in hundredths of a pixel: [rows, columns] of the elements, for each epoch.
-const inPixels = (epochs) => epochs.map((both) => both.map((along) => along.map((value) => value / 100)));
+const inPixels = (epochs) => epochs.map((both) => both.map((along) => along.map((value) => value === null ? null : value / 100)));
 
 function drawKernel() {
   const layer = chosenLayer(), at = Number(slider.value), stored = layer.kernels[choice.channel.value];
@@ -102,7 +116,7 @@ function drawKernel() {
   const data = [
     {
       type: "heatmap",
-      z: kernel.levels.map((row) => row.map((level) => level * scale)),
+      z: kernel.levels.map((row) => row.map((level) => level === null ? null : level * scale)),
       x0: firstColumn, dx: 1, y0: firstRow, dy: 1,
       zmin: -kernel.largest || -1, zmax: kernel.largest || 1, autocolorscale: true,
       opacity: isEnd ? 1 : 0.35,
@@ -122,8 +136,9 @@ function drawKernel() {
     },
   ];
   const axis = { constrain: "domain", showgrid: false, zeroline: false };
-  const columns = range(firstColumn, kernel.levels[0].length, kernel.positions.flatMap((both) => both[1]));
-  const rows = range(firstRow, kernel.levels.length, kernel.positions.flatMap((both) => both[0]));
+  const along = (axis) => [kernel.positions, kernel.spreads].map((epochs) => epochs.map((both) => both[axis]));
+  const columns = range(firstColumn, kernel.levels[0].length, ...along(1));
+  const rows = range(firstRow, kernel.levels.length, ...along(0));
   const title = `${layer.name}, channel ${kernel.channel}, elements ${momentOf(layer.epochs[at])}`;
   byId("kernel-title").textContent = title;
   byId("kernel-moment").textContent = momentOf(layer.epochs[at]);
@@ -134,6 +149,7 @@ function drawKernel() {
     (layer.epochs.length > 1 ? "Of earlier epochs, a run keeps positions and spreads but no weights; dotted lines are the paths of the elements." : "");
   fillElements(kernel, positions, spreads);
   draw("kernel", data, {
+    uirevision: `${choice.run.value} ${choice.layer.value}`, // a zoom stays while epoch or channel change
     xaxis: { ...axis, title: { text: "column" }, range: columns },
     yaxis: { ...axis, title: { text: "row" }, range: rows.reverse(), scaleanchor: "x" },
   });
@@ -142,11 +158,11 @@ function drawKernel() {
 function fillElements(kernel, positions, spreads) {
   const lines = kernel.weights.map((weight, element) => {
     const line = document.createElement("tr");
-    const values = [positions[0], positions[1], spreads[0], spreads[1]].map((of) => of[element].toFixed(2));
+    const values = [positions[0], positions[1], spreads[0], spreads[1]].map((of) => of[element]?.toFixed(2) ?? "–");
     [element, ...values, weight].forEach((value, index) => {
       const cell = document.createElement(index ? "td" : "th");
       if (!index) cell.scope = "row";
-      cell.textContent = value;
+      cell.textContent = value ?? "–";
       line.append(cell);
     });
     return line;
