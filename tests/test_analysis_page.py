@@ -184,7 +184,7 @@ def test_rings_end_within_the_drawing(browser, page) -> None:
 
 def test_a_legend_of_many_runs_leaves_room_for_their_curves(browser, tmp_path) -> None:
     rows = [{"epoch": float(epoch), "train_loss": 2.0 - epoch} for epoch in range(3)]
-    runs = [RunData(tmp_path, f"studies/comparison-of-many/a_run_with_a_long_name_{at}", rows) for at in range(20)]
+    runs = [RunData(tmp_path / str(at), f"studies/comparison-of-many/a_run_with_a_long_name_{at}", rows) for at in range(20)]
     (tmp_path / "report.html").write_text(render(runs))
     for width in (1280, 320):
         show(browser, tmp_path / "report.html", width=width)
