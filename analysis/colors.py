@@ -7,7 +7,8 @@ import plotly.io as pio
 
 PALETTE = ("#0a7bc2", "#d55e00", "#0b8f6a", "#b8579b", "#8a6fdf", "#a07800", "#cf4a58", "#5d7f8f")
 """Of the curves of runs, in their order."""
-_GRAY = 0x80
+MORE_COLORS = ("#549c00", "#b4846c", "#606c30", "#d80c78", "#a884a8", "#00a854", "#d860d8", "#9c5424")
+"""Of further ones, which are harder to tell apart."""
 BACKGROUNDS = {"light": "#ffffff", "dark": "#14171c"}
 INKS = {"light": "#1c2026", "dark": "#e6e9ee"}
 _GRIDS = {"light": "#e3e6ea", "dark": "#333a44"}
@@ -23,10 +24,9 @@ _SEQUENTIAL = {
 
 
 def color(index: int, opacity: float = 1.0) -> str:
-    """Return the color of the index-th group of runs, as CSS writes it; from the ninth on they begin again, grayer."""
-    red, green, blue = bytes.fromhex(PALETTE[index % len(PALETTE)][1:])
-    if index // len(PALETTE) % 2:
-        red, green, blue = ((part + _GRAY) // 2 for part in (red, green, blue))
+    """Return the color of the index-th group of runs, as CSS writes it; after all colors they begin again."""
+    colors = (*PALETTE, *MORE_COLORS)
+    red, green, blue = bytes.fromhex(colors[index % len(colors)][1:])
     return f"rgba({red}, {green}, {blue}, {opacity:g})"
 
 

@@ -51,7 +51,8 @@ def kernel_views(
 def all_finite(model: nn.Module) -> bool:
     """Return whether every weight, position and spread of the DCLS layers is a finite number."""
     layers = [module for module in model.modules() if isinstance(module, DclsNd)]
-    return all(bool(parameter.isfinite().all()) for layer in layers for parameter in layer.parameters())
+    values = [value for layer in layers for value in (layer.weight, layer.positions, layer.sigma) if value is not None]
+    return all(bool(value.isfinite().all()) for value in values)
 
 
 def _count_numbers(layer: DclsNd, epochs: int) -> int:

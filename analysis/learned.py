@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from analysis.kernel_views import MOST_NUMBERS, all_finite, kernel_views
-from analysis.mass import Layers
+from analysis.mass import DescribedRun
 from analysis.reach import MeasuredField, measure_field
 from analysis.run_data import RunData
 from analysis.run_groups import RunGroup
@@ -20,40 +20,39 @@ class Learned:
 
     Attributes:
         kernels: Of every run with DCLS layers, plain values for JSON.
-        layers: Name of the first run of each group, and diagnostics of its DCLS layers: {} of a dense one, and of one
-            without weights.
+        described: The DCLS layers of the first run of each group.
         fields: Receptive fields of the first runs.
-        problems: Why others are missing, a sentence each.
+        problems: What is not shown, and why, a sentence each.
     """
 
     kernels: list[dict[str, Any]] = field(default_factory=list)
-    layers: list[tuple[str, Layers]] = field(default_factory=list)
+    described: list[DescribedRun] = field(default_factory=list)
     fields: list[MeasuredField] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def look_at_models(runs: Sequence[RunData], groups: Sequence[RunGroup]) -> Learned:
     """Load the model of one run after the other, and take from it what is shown."""
-    learned = Learned(layers=[(group.first.name, {}) for group in groups])
-    places = {group.first.name: place for place, group in enumerate(groups)}
+    learned = Learned()
+    group_of_first = {group.first.name: index for index, group in enumerate(groups)}
     with_weights = [run for run in runs if run.weights is not None]
     for run in with_weights:
-        _look(run, places.get(run.name), MOST_NUMBERS // len(with_weights), learned)
+        _look(run, group_of_first.get(run.name), MOST_NUMBERS // len(with_weights), learned)
     return learned
 
 
-def _look(run: RunData, place: int | None, most_numbers: int, learned: Learned) -> None:
+def _look(run: RunData, group: int | None, most_numbers: int, learned: Learned) -> None:
     """Load one model, which is forgotten on return.
 
     Args:
-        place: Of the run's group among all, if it is the first of its group.
+        group: Index of the run's group, or None unless the run is the first of it.
     """
     model = run.load_model()
     assert model is not None
     _look_at_kernels(run, model, most_numbers, learned)
-    if place is not None:
-        learned.layers[place] = run.name, describe_model(model)
-        _look_at_field(run, model, place, learned)
+    if group is not None:
+        learned.described.append(DescribedRun(run.name, group, describe_model(model)))
+        _look_at_field(run, model, group, learned)
 
 
 def _look_at_kernels(run: RunData, model: nn.Module, most_numbers: int, learned: Learned) -> None:
@@ -63,9 +62,13 @@ def _look_at_kernels(run: RunData, model: nn.Module, most_numbers: int, learned:
     assert run.weights is not None
     learned.kernels.append({"run": run.name, "weights": run.weights.name, **view})
     if not run.positions:
-        learned.problems.append(f"{run.name} has kept no positions, so how its elements moved is not shown.")
+        learned.problems.append(
+            f"How the elements of {run.name} moved is not shown: there are no positions of earlier epochs."
+        )
     if not all_finite(model):
-        learned.problems.append(f"{run.name} has weights, positions or spreads that are not finite; they are left out.")
+        learned.problems.append(
+            f"{run.name} has weights, positions or spreads that are not finite. Kernels with such are not drawn."
+        )
 
 
 def _look_at_field(run: RunData, model: nn.Module, group: int, learned: Learned) -> None:

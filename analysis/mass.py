@@ -1,6 +1,7 @@
 """Where the mass of the kernels is, layer by layer, and which elements do not do their part."""
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,14 +20,24 @@ _SHARES = {
 }
 
 
-def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
-    """Draw the runs that have DCLS layers.
+@dataclass(frozen=True)
+class DescribedRun:
+    """What the DCLS layers of a run have learned.
 
-    Args:
-        described: Name of a run, and diagnostics of its layers: one for each group of the page, whose place among
-            them is the color.
+    Attributes:
+        name: Of the run.
+        group: Index of its group on the page, which gives its color.
+        layers: By name; empty for a dense model.
     """
-    runs = _shortened([_Bars(name, color(index), layers) for index, (name, layers) in enumerate(described) if layers])
+
+    name: str
+    group: int
+    layers: Layers
+
+
+def mass_exhibits(described: Sequence[DescribedRun]) -> list[Exhibit]:
+    """Draw the runs that have DCLS layers."""
+    runs = _shortened([run for run in described if run.layers])
     if not runs:
         return []
     radius = _by_layer(
@@ -54,43 +65,37 @@ def mass_exhibits(described: Sequence[tuple[str, Layers]]) -> list[Exhibit]:
     ]
 
 
-@dataclass(frozen=True)
-class _Bars:
-    """A run, its color, and what is drawn of it."""
-
-    name: str
-    color: str
-    layers: Layers
-
-
-def _shortened(runs: Sequence[_Bars]) -> list[_Bars]:
+def _shortened(runs: Sequence[DescribedRun]) -> list[DescribedRun]:
     """Shorten layer names the same way in every run, so that the bars of a layer line up."""
     short = short_names(_layer_names(runs))
     return [replace(run, layers={short[name]: layer for name, layer in run.layers.items()}) for run in runs]
 
 
-def _layer_names(runs: Sequence[_Bars]) -> list[str]:
+def _layer_names(runs: Sequence[DescribedRun]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in run.layers))
 
 
 def _by_layer(
-    key: str, title: str, unit: str, runs: Sequence[_Bars], attribute: str, factor: float, note: str
+    key: str, title: str, unit: str, runs: Sequence[DescribedRun], attribute: str, factor: float, note: str
 ) -> Exhibit:
     figure = go.Figure()
     values: list[dict[str, float]] = []
     for run in runs:
-        values.append({name: factor * getattr(layer, attribute) for name, layer in run.layers.items()})
+        measured = {name: factor * getattr(layer, attribute) for name, layer in run.layers.items()}
+        values.append({name: value for name, value in measured.items() if math.isfinite(value)})
         figure.add_bar(
             x=[html.escape(name) for name in values[-1]],
             y=list(values[-1].values()),
             name=html.escape(run.name),
-            marker_color=run.color,
+            marker_color=color(run.group),
             hovertemplate="%{y:.3g}",
         )
     figure.update_layout(yaxis_title=unit, yaxis_rangemode="tozero", showlegend=len(runs) > 1, xaxis_type="category")
     table: list[list[Cell]] = [[name, *(of_run.get(name) for of_run in values)] for name in _layer_names(runs)]
     ranges = "; ".join(
-        f"{run.name} from {min(v.values()):.3g} to {max(v.values()):.3g}" for run, v in zip(runs, values, strict=True)
+        f"{run.name} from {min(v.values()):.3g} to {max(v.values()):.3g}"
+        for run, v in zip(runs, values, strict=True)
+        if v
     )
     columns = ["layer", *(f"{run.name}: {unit}" for run in runs)]
     return Exhibit(key, title, f"{title}, {unit}, by layer: {ranges}.", figure, NumberTable(columns, table), (note,))
@@ -141,4 +146,7 @@ def _cells(layer: LayerDiagnostics) -> list[Cell]:
     shares = [layer.mass_outside, *(getattr(layer, attribute) for attribute in _SHARES)]
     percents = [None if share is None else 100 * share for share in shares]
     quartiles = [layer.spread_lower_quartile, layer.spread_median, layer.spread_upper_quartile]
-    return [layer.effective_radius, *percents, *quartiles]
+    return [
+        value if value is not None and math.isfinite(value) else None
+        for value in (layer.effective_radius, *percents, *quartiles)
+    ]

@@ -44,7 +44,7 @@ def render(runs: Sequence[RunData]) -> str:
     sections = [
         Section("curves", "Curves", "", curve_exhibits(groups)),
         Section("movement", "How elements moved", _of_the_first(groups), movement_exhibits(groups)),
-        Section("mass", "Where the mass of the kernels is", _of_the_first(groups), mass_exhibits(learned.layers)),
+        Section("mass", "Where the mass of the kernels is", _of_the_first(groups), mass_exhibits(learned.described)),
         Section("reach", "Receptive field", _of_the_first(groups), reach_exhibits(learned.fields)),
     ]
     environment = Environment(

@@ -39,19 +39,22 @@ class MeasuredField:
 
     Attributes:
         name: Of the run.
+        group: Index of its group on the page, which gives its color.
         field: (H, W), shares that sum to 1.
         images: What it was measured with.
-        group: Place of the run's group among those of the page, which has its color.
     """
 
     name: str
+    group: int
     field: Tensor
     images: str
-    group: int = 0
 
 
 def measure_field(run: RunData, model: nn.Module, group: int) -> MeasuredField:
     """Measure the model of a run.
+
+    Args:
+        group: Index of the run's group on the page.
 
     Raises:
         ValueError: the model has no receptive field.
@@ -60,7 +63,7 @@ def measure_field(run: RunData, model: nn.Module, group: int) -> MeasuredField:
     images, what = input_images(run, model)
     images, factor = with_surroundings(model, images)
     what += "" if factor == 1 else f", each in the middle of {factor}x{factor} mirror images of itself"
-    return MeasuredField(run.name, receptive_field(model, images), what, group)
+    return MeasuredField(run.name, group, receptive_field(model, images), what)
 
 
 def reach_exhibits(fields: Sequence[MeasuredField]) -> list[Exhibit]:

@@ -98,7 +98,7 @@ def read_run(folder: Path, name: str) -> RunData:
         notes.append(f"{kept - len(run.positions)} of {kept} files in {POSITIONS} are damaged and left out.")
     if not run.is_finished:
         notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
-    elif len(run.history) < (length := _length(run)):
+    elif not any(note.startswith(METRICS) for note in notes) and len(run.history) < (length := _length(run)):
         notes.append(f"{METRICS} has {len(run.history)} of the run's {length} epochs.")
     return run
 

@@ -1,5 +1,6 @@
 """Pictures of what layers have learned, as Matplotlib figures: ``pip install 'dcls-imagenet[plot]'``."""
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,7 @@ def kernel(layer: DclsNd, channel: int = 0) -> "Figure":
         raise ValueError(
             f"kernel() draws one DCLS layer, got {type(layer).__name__}; strongest_kernels() draws those of a model"
         )
-    if isinstance(channel, bool) or not isinstance(channel, int):
-        raise ValueError(f"channel must be a whole number, got {channel!r}")
+    channel = _whole_number(channel)
     if not 0 <= channel < layer.out_channels:
         raise ValueError(f"channel must be between 0 and {layer.out_channels - 1}, got {channel}")
     dense = layer.kernel()[channel, 0].float().cpu()
@@ -68,7 +68,7 @@ def strongest_kernels(model: nn.Module) -> "Figure":
         ValueError: the model has no DCLS layer with positions in two axes.
         ImportError: Matplotlib is not installed.
     """
-    layers = first_layer_of_each_set(model)
+    layers = _first_layer_of_each_set(model)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no DCLS layer with positions in two axes, so there is no picture")
     figure = _figure(1.6 * KERNELS_PER_SET, 1.75 * len(layers))
@@ -82,7 +82,7 @@ def strongest_kernels(model: nn.Module) -> "Figure":
             _draw_image(axes, kernels[channel], _elements(layer, channel), float(kernels[channel].abs().max()))
             axes.text(0.98, 0.02, f"{channel}", transform=axes.transAxes, ha="right", va="bottom", fontsize=6)
         row[0].set_title(f"{name}, {'x'.join(map(str, layer.dilated_kernel_size))}", fontsize=8, loc="left")
-    figure.suptitle("Strongest kernels; each ring is an element, its radius the learned spread", fontsize=9)
+    figure.suptitle("Strongest kernels; each ring is an element, its radius the spread", fontsize=9)
     return figure
 
 
@@ -143,8 +143,22 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     return figure
 
 
-def first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
-    """Return name -> layer, one for each set of positions in two axes."""
+def _whole_number(channel: Any) -> int:
+    """Return an int of Python's, NumPy's or PyTorch's.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        if isinstance(channel, bool):
+            raise TypeError
+        return operator.index(channel)
+    except TypeError:
+        raise ValueError(f"channel must be a whole number, got {channel!r}") from None
+
+
+def _first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
+    """Name -> layer, one for each set of positions in two axes."""
     found: dict[int, tuple[str, DclsNd]] = {}
     for name, module in model.named_modules():
         if isinstance(module, DclsNd) and module.ndim == len(module.learned_axes) == 2:

@@ -1,6 +1,9 @@
+import math
+from itertools import combinations
+
 import pytest
 
-from analysis.colors import BACKGROUNDS, INKS, PALETTE, color, themes
+from analysis.colors import BACKGROUNDS, INKS, MORE_COLORS, PALETTE, color, themes
 
 
 def luminance(code: str) -> float:
@@ -28,8 +31,7 @@ def test_figures_are_transparent_and_in_the_ink_of_the_page() -> None:
 
 def test_twice_as_many_colors_as_the_palette_has_are_different_and_can_be_told_from_the_page() -> None:
     assert color(0, 0.5) == "rgba(10, 123, 194, 0.5)"
-    shades = [color(index) for index in range(2 * len(PALETTE))]
-    assert len(set(shades)) == len(shades) and color(len(shades)) == color(0)
-    for shade in shades:
-        code = "#" + bytes(map(int, shade.removeprefix("rgba(").split(",")[:3])).hex()
-        assert all(contrast(code, page) >= 3 for page in BACKGROUNDS.values())
+    colors = (*PALETTE, *MORE_COLORS)
+    assert color(len(colors)) == color(0) and color(8, 0.5) != color(0, 0.5)
+    assert min(math.dist(bytes.fromhex(a[1:]), bytes.fromhex(b[1:])) for a, b in combinations(colors, 2)) >= 35
+    assert all(contrast(shade, page) >= 3 for shade in colors for page in BACKGROUNDS.values())

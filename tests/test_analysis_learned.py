@@ -20,7 +20,10 @@ def test_kernels_are_of_all_runs_and_the_rest_of_the_first_of_each_group(tmp_pat
     runs = read_runs([*folders, report_run(tmp_path, "dense", model=DENSE)])
     learned = look_at_models(runs, group_runs(runs))
     assert [kernels["run"] for kernels in learned.kernels] == ["dcls-seed0", "dcls-seed1"]
-    assert [(name, bool(layers)) for name, layers in learned.layers] == [("dcls-seed0", True), ("dense", False)]
+    assert [(of.name, of.group, bool(of.layers)) for of in learned.described] == [
+        ("dcls-seed0", 0, True),
+        ("dense", 1, False),
+    ]
     assert [field.name for field in learned.fields] == ["dcls-seed0", "dense"] and not learned.problems
 
 
@@ -32,10 +35,10 @@ def test_every_model_is_loaded_once(tmp_path, monkeypatch) -> None:
     assert loaded == ["some"]
 
 
-def test_a_group_without_weights_keeps_its_place_among_the_others(tmp_path) -> None:
+def test_a_group_has_one_color_also_beside_one_without_weights(tmp_path) -> None:
     runs = [RunData(tmp_path, "without weights"), *read_runs([report_run(tmp_path, "some")])]
     learned = look_at_models(runs, group_runs(runs))
-    assert [(name, bool(layers)) for name, layers in learned.layers] == [("without weights", False), ("some", True)]
+    assert [(of.name, of.group) for of in learned.described] == [("some", 1)]
     (shares, *_) = reach_exhibits(learned.fields)
     assert shares.figure.data[0].line.color == color(1)
 
@@ -45,7 +48,9 @@ def test_missing_positions_are_a_sentence(tmp_path) -> None:
     shutil.rmtree(folders[0] / "positions")
     runs = read_runs(folders)
     learned = look_at_models(runs, group_runs(runs))
-    assert learned.problems == ["some has kept no positions, so how its elements moved is not shown."]
+    assert learned.problems == [
+        "How the elements of some moved is not shown: there are no positions of earlier epochs."
+    ]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -56,9 +61,10 @@ def test_numbers_that_are_not_finite_are_a_sentence(tmp_path, monkeypatch, value
         next(iter(position_owners(model).values())).positions[0, 0, 0, 0] = value
     monkeypatch.setattr(RunData, "load_model", lambda run: model)
     learned = look_at_models([run], group_runs([run]))
-    assert learned.problems[0] == "some has weights, positions or spreads that are not finite; they are left out."
-    assert value not in learned.kernels[0]["layers"][0]["kernels"][-1]["positions"][-1][0]
-    assert json.dumps(learned.kernels, allow_nan=False)
+    assert learned.problems[0].startswith("some has weights, positions or spreads that are not finite.")
+    kernels = learned.kernels[0]["layers"][0]["kernels"]
+    assert [kernel["channel"] for kernel in kernels if None in kernel["positions"][-1][0]] == [0]
+    json.dumps(learned.kernels, allow_nan=False)  # raises where a number is none
 
 
 def test_a_model_without_features_is_a_sentence(tmp_path, monkeypatch) -> None:

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from report_runs import DENSE, report_run
 
 import analysis.run_data
 from analysis.page import MARK, render
-from analysis.run_data import RunData, read_runs
+from analysis.run_data import RunData, read_run, read_runs
+from dcls.conv import DclsNd
 from models.loading import load_model
+from training.checkpoints.checkpoint import save_weights
 
 HOSTILE = "<img src=x onerror=alert(1)>&amp;"
 
@@ -26,9 +29,21 @@ def page(tmp_path_factory) -> Path:
     folders = [report_run(root, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
     folders += [report_run(root, "dense", model=DENSE), report_run(root, HOSTILE, overrides=["schedule.epochs=4"])]
     (folders[2] / "model.safetensors").unlink()
+    move_an_element_to_the_border(folders[0])
     file = root / "report.html"
     file.write_text(render(read_runs(folders)))
     return file
+
+
+def move_an_element_to_the_border(folder: Path) -> None:
+    """Of the weakest kernel of the first layer, so that others have smaller drawings."""
+    run = read_run(folder, "")
+    model = run.load_model()
+    layer = next(module for module in model.modules() if isinstance(module, DclsNd))
+    with torch.no_grad():
+        weakest = layer.kernel().flatten(1).norm(dim=1).argmin()
+        layer.positions[0, weakest, 0, 0], layer.positions[1, weakest, 0, 0] = 5.0, -5.0
+    save_weights(run.weights, model, run.description)
 
 
 def test_names_are_text_and_nothing_ends_the_data(page) -> None:
@@ -163,8 +178,8 @@ def test_a_zoom_stays_while_epochs_and_channels_change_and_ends_with_the_layer(b
     actions(browser).move_to_element(drawing).click_and_hold().move_by_offset(100, 100).release().perform()
     zoomed = ranges(browser)
     assert zoomed != whole
-    for control in ("kernel-epoch", "kernel-channel"):
-        choose(browser, control, 1)
+    for control, value in (("kernel-epoch", 1), ("kernel-channel", 1), ("kernel-channel", 7), ("kernel-epoch", 4)):
+        choose(browser, control, value)
         assert ranges(browser) == zoomed
     choose(browser, "kernel-layer", 1)
     assert ranges(browser) != zoomed
@@ -172,8 +187,8 @@ def test_a_zoom_stays_while_epochs_and_channels_change_and_ends_with_the_layer(b
 
 def test_rings_end_within_the_drawing(browser, page) -> None:
     show(browser, page)
-    for epoch in range(5):
-        choose(browser, "kernel-epoch", epoch)
+    for channel in (0, 7):  # the last one has an element at the border
+        choose(browser, "kernel-channel", channel)
         rings = browser.execute_script(
             "const r = document.getElementById('figure-kernel').data[2];"
             "return [r.x.filter((v) => v !== null), r.y.filter((v) => v !== null)]"
@@ -184,7 +199,9 @@ def test_rings_end_within_the_drawing(browser, page) -> None:
 
 def test_a_legend_of_many_runs_leaves_room_for_their_curves(browser, tmp_path) -> None:
     rows = [{"epoch": float(epoch), "train_loss": 2.0 - epoch} for epoch in range(3)]
-    runs = [RunData(tmp_path / str(at), f"studies/comparison-of-many/a_run_with_a_long_name_{at}", rows) for at in range(20)]
+    runs = [
+        RunData(tmp_path / str(at), f"studies/comparison-of-many/a_run_with_a_long_name_{at}", rows) for at in range(20)
+    ]
     (tmp_path / "report.html").write_text(render(runs))
     for width in (1280, 320):
         show(browser, tmp_path / "report.html", width=width)

@@ -24,6 +24,6 @@ def test_the_dense_baseline_is_drawn_beside(tmp_path) -> None:
 def test_sides_are_told_in_words_and_numbers() -> None:
     field = torch.zeros(8, 8)
     field[3:5, 3:5], field[0, 0] = 0.2, 0.2
-    shares, _ = reach_exhibits([MeasuredField("x", field, "noise")])
+    shares, _ = reach_exhibits([MeasuredField("x", 0, field, "noise")])
     assert "half of it: x 2 pixels" in shares.summary and "x: noise." in shares.notes
     assert shares.table.lines == [["x", 2, 2, 2, 8, 8, "8x8"]]

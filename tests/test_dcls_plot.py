@@ -68,6 +68,11 @@ def test_a_channel_that_is_no_number_is_named(channel) -> None:
         dcls.plot.kernel(LAYERS["2d"](), channel)
 
 
+def test_a_channel_may_be_a_number_of_numpy_or_pytorch() -> None:
+    for channel in (np.int64(2), torch.tensor(2)):
+        assert dcls.plot.kernel(LAYERS["2d"](), channel).get_suptitle().startswith("channel 2,")
+
+
 def test_what_is_no_layer_of_dcls_is_named_and_the_function_for_models() -> None:
     for other in (nn.Conv2d(3, 3, 3), nn.Sequential(LAYERS["2d"]())):
         with pytest.raises(ValueError, match=rf"one DCLS layer, got {type(other).__name__}; strongest_kernels\(\)"):

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _pictures(model: nn.Module) -> dict[str, Any]:
     if not owners:
         return {}
     found: dict[str, Any] = {"positions": wandb.Image(dcls.plot.positions(model))}
-    if dcls.plot.first_layer_of_each_set(model):
+    with suppress(ValueError):  # there is no kernel in two axes
         found["kernels"] = wandb.Image(dcls.plot.strongest_kernels(model))
     for name, owner in owners.items():
         for kind, parameter in (("positions", owner.positions), ("sigma", owner.sigma)):

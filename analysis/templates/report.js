@@ -95,15 +95,29 @@ function paths(positions) {
   return { x, y };
 }
 
-// From the kernel's first cell to its last, and as far as rings reach: along one axis, of all epochs.
-function range(first, count, positions, spreads) {
-  const centers = positions.flat(), radii = spreads.flat();
-  const lowest = centers.map((center, at) => center - radii[at]), highest = centers.map((center, at) => center + radii[at]);
-  return [Math.min(first - 0.5, ...lowest) - 0.3, Math.max(first + count - 0.5, ...highest) + 0.3];
+// Along one axis, from a kernel's first cell to its last, and as far as rings reach: of all channels and epochs, since
+// Plotly keeps a zoom only where the range that it is given does not change.
+function range(layer, axis) {
+  const first = layer.origin[axis], { levels } = layer.kernels[0], count = axis ? levels[0].length : levels.length;
+  let lowest = first - 0.5, highest = first + count - 0.5;
+  for (const kernel of layer.kernels) {
+    kernel.positions.forEach((places, epoch) => places[axis].forEach((place, element) => {
+      const spread = kernel.spreads[epoch][axis][element];
+      if (!isKnown(place, spread)) return;
+      lowest = Math.min(lowest, (place - spread) / 100);
+      highest = Math.max(highest, (place + spread) / 100);
+    }));
+  }
+  return [lowest - 0.3, highest + 0.3];
 }
 
 // Positions and spreads come in hundredths of a pixel: [rows, columns] of the elements, for each epoch.
 const inPixels = (epochs) => epochs.map((both) => both.map((along) => along.map((value) => value === null ? null : value / 100)));
+
+function colorOf(weight) {
+  if (!isKnown(weight)) return "rgba(0, 0, 0, 0)";
+  return weight < 0 ? "#1f6fc4" : "#d1402f";
+}
 
 function drawKernel() {
   const layer = chosenLayer(), at = Number(slider.value), stored = layer.kernels[choice.channel.value];
@@ -129,16 +143,13 @@ function drawKernel() {
       mode: "markers", showlegend: false,
       x: positions[1], y: positions[0],
       customdata: kernel.weights.map((weight, element) => [weight, spreads[0][element], spreads[1][element], element]),
-      marker: { size: 7, color: kernel.weights.map((weight) => (weight < 0 ? "#1f6fc4" : "#d1402f")), line: { color: ink, width: 1.2 } },
+      marker: { size: 7, color: kernel.weights.map(colorOf), line: { color: ink, width: 1.2 } },
       hovertemplate:
         "element %{customdata[3]}<br>row %{y:.2f}, column %{x:.2f}<br>" +
         "spread %{customdata[1]:.2f} x %{customdata[2]:.2f}<br>weight %{customdata[0]:.3g}<extra></extra>",
     },
   ];
   const axis = { constrain: "domain", showgrid: false, zeroline: false };
-  const along = (axis) => [kernel.positions, kernel.spreads].map((epochs) => epochs.map((both) => both[axis]));
-  const columns = range(firstColumn, kernel.levels[0].length, ...along(1));
-  const rows = range(firstRow, kernel.levels.length, ...along(0));
   const title = `${layer.name}, channel ${kernel.channel}, elements ${momentOf(layer.epochs[at])}`;
   byId("kernel-title").textContent = title;
   byId("kernel-moment").textContent = momentOf(layer.epochs[at]);
@@ -150,8 +161,8 @@ function drawKernel() {
   fillElements(kernel, positions, spreads);
   draw("kernel", data, {
     uirevision: `${choice.run.value} ${choice.layer.value}`, // a zoom stays while epoch or channel change
-    xaxis: { ...axis, title: { text: "column" }, range: columns },
-    yaxis: { ...axis, title: { text: "row" }, range: rows.reverse(), scaleanchor: "x" },
+    xaxis: { ...axis, title: { text: "column" }, range: range(layer, 1) },
+    yaxis: { ...axis, title: { text: "row" }, range: range(layer, 0).reverse(), scaleanchor: "x" },
   });
 }
 
