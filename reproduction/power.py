@@ -49,9 +49,10 @@ def power_statement(comparisons: Sequence[tuple[float, int]], other: str) -> str
     ((pairs, _),) = Counter(pairs for _, pairs in comparisons).most_common(1)
     deviations = [deviation for deviation, count in comparisons if count == pairs]
     deviation = pooled_deviation(deviations)
+    source = f"pooled over {len(deviations)} comparisons" if len(deviations) > 1 else "from one comparison alone"
     return (
         f"Power: the differences from {other}, paired by seed, have a standard deviation of {deviation:.2f} "
-        f"points (pooled over {len(deviations)} comparisons). With {pairs} seeds, a paired test at 5 % finds a true "
+        f"points ({source}). With {pairs} seeds, a paired test at 5 % finds a true "
         f"difference of {detectable_difference(deviation, pairs):.1f} points four times in five, and a smaller one "
         "less often."
     )
