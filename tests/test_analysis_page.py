@@ -111,6 +111,9 @@ def show(browser, page: Path, *, mode: str = "light", width: int = 1280) -> None
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(page.as_uri())
+    wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait(browser, 60)
+    # On a busy machine get() has returned while the page was still being read.
+    wait.until(lambda _: browser.execute_script("return document.readyState") == "complete")
 
 
 def choose(browser, control: str, value: int) -> None:
