@@ -111,6 +111,12 @@ function range(layer, axis) {
   return [lowest - 0.3, highest + 0.3];
 }
 
+// [rows, columns], found once for a layer: the slider draws at every step.
+function rangesOf(layer) {
+  layer.ranges ??= [range(layer, 0), range(layer, 1)];
+  return layer.ranges;
+}
+
 // Positions and spreads come in hundredths of a pixel: [rows, columns] of the elements, for each epoch.
 const inPixels = (epochs) => epochs.map((both) => both.map((along) => along.map((value) => value === null ? null : value / 100)));
 
@@ -159,10 +165,11 @@ function drawKernel() {
     `${layer.kind}. The weights are those of ${chosenRun().weights}. ${layer.remark} ` +
     (layer.epochs.length > 1 ? "Of earlier epochs, a run keeps positions and spreads but no weights; dotted lines are the paths of the elements." : "");
   fillElements(kernel, positions, spreads);
+  const [rows, columns] = rangesOf(layer);
   draw("kernel", data, {
     uirevision: `${choice.run.value} ${choice.layer.value}`, // a zoom stays while epoch or channel change
-    xaxis: { ...axis, title: { text: "column" }, range: range(layer, 1) },
-    yaxis: { ...axis, title: { text: "row" }, range: range(layer, 0).reverse(), scaleanchor: "x" },
+    xaxis: { ...axis, title: { text: "column" }, range: [...columns] },
+    yaxis: { ...axis, title: { text: "row" }, range: [...rows].reverse(), scaleanchor: "x" },
   });
 }
 
