@@ -82,10 +82,11 @@ def read_run(folder: Path, name: str) -> RunData:
     assert _holds_run(folder)
     notes: list[str] = []
     weights, description = _find_weights(folder, notes)
+    history = _read(folder / METRICS, _read_history, None, notes)
     run = RunData(
         folder,
         name,
-        _read(folder / METRICS, _read_history, [], notes),
+        history or [],
         _read(folder / CONFIG, _read_config, {}, notes),
         _read(folder / ENVIRONMENT, _read_environment, {}, notes),
         weights,
@@ -98,8 +99,8 @@ def read_run(folder: Path, name: str) -> RunData:
         notes.append(f"{kept - len(run.positions)} of {kept} files in {POSITIONS} are damaged and left out.")
     if not run.is_finished:
         notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
-    elif not any(note.startswith(METRICS) for note in notes) and len(run.history) < (length := _length(run)):
-        notes.append(f"{METRICS} has {len(run.history)} of the run's {length} epochs.")
+    elif history is not None and len(history) < (length := _length(run)):
+        notes.append(f"{METRICS} has {len(history)} of the run's {length} epochs.")
     return run
 
 
