@@ -38,12 +38,12 @@ def kernel_views(
     if not layers:
         return {}
     epochs = [*_spaced(history, MOST_EPOCHS), (None, current_elements(model))]
-    owners = {id(owner.positions): name for name, owner in dcls.position_owners(model).items()}
+    owners = {id(owner): name for name, owner in dcls.position_owners(model).items()}
     each = max(1, most_numbers // sum(_count_numbers(layer, len(epochs)) for _, layer in layers))
     return {
         "epochs": [epoch for epoch, _ in epochs],
         "layers": [
-            _layer_view(name, layer, owners.get(id(layer.positions), name), epochs, each) for name, layer in layers
+            _layer_view(name, layer, owners.get(id(layer.position_owner), name), epochs, each) for name, layer in layers
         ],
     }
 

@@ -123,6 +123,11 @@ class DclsNd(PositionOwner):
         return self._construct(self.weight, *self._current_positions())
 
     @property
+    def position_owner(self) -> PositionOwner:
+        """The module that holds the positions and spreads: the shared set or, without one, the layer itself."""
+        return self._shared() or self
+
+    @property
     def delays(self) -> Tensor:
         """How many steps of the input each element is before the last grid point of its kernel; differentiable.
 

@@ -89,7 +89,7 @@ def describe_model(model: nn.Module) -> dict[str, LayerDiagnostics]:
     found = {}
     for name, layer in model.named_modules():
         if isinstance(layer, DclsNd):
-            owner = layer._shared() or layer
+            owner = layer.position_owner
             if id(owner) not in elements:
                 elements[id(owner)] = describe_elements(owner)
             found[name] = _with_mass(elements[id(owner)], layer)

@@ -162,7 +162,7 @@ def _first_layer_of_each_set(model: nn.Module) -> dict[str, DclsNd]:
     found: dict[int, tuple[str, DclsNd]] = {}
     for name, module in model.named_modules():
         if isinstance(module, DclsNd) and module.ndim == len(module.learned_axes) == 2:
-            found.setdefault(id(module._shared() or module), (name, module))
+            found.setdefault(id(module.position_owner), (name, module))
     return dict(found.values())
 
 

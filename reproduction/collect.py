@@ -11,7 +11,7 @@ import yaml
 
 from dcls.errors import UserError
 from evaluation.markdown import csv_table, markdown_table
-from reproduction.comparison import Comparison, mean_and_deviation
+from reproduction.comparison import Comparison, compare_by_seed, mean_and_deviation
 from reproduction.movement import movement_by_epoch
 from reproduction.row import Row
 from reproduction.runs import RowRun, recipe_note
@@ -63,15 +63,8 @@ class Table:
     def comparison(self, row: RowResult) -> Comparison:
         """Compare the row with its baseline, by seeds that both have."""
         baseline = next((other for other in self.rows if other.row.name == row.row.facts.baseline), None)
-        if baseline is None:
-            return Comparison([])
-        return Comparison(
-            [
-                result.top1 - baseline.results[seed].top1
-                for seed, result in row.results.items()
-                if seed in baseline.results
-            ]
-        )
+        theirs = {} if baseline is None else baseline.results
+        return compare_by_seed(row.results, theirs, flips_signs=row.row.facts.bimodal)
 
     def comparisons_by_variant(self) -> dict[str, Comparison]:
         """Every variant against its baselines, one pair for each setting, whose seeds are not independent."""

@@ -1,8 +1,9 @@
 """How far the runs of two rows are apart, and whether chance could explain it."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.stats import permutation_test, ttest_1samp
@@ -50,6 +51,23 @@ class Comparison:
             return "-"
         p = "" if self.p_value is None else f", p = {self.p_value:.2g}"
         return f"{mean_and_deviation(self.differences, '+.2f')}{p}"
+
+
+class _Run(Protocol):
+    @property
+    def top1(self) -> float: ...
+
+
+def compare_by_seed(ours: Mapping[int, _Run], theirs: Mapping[int, _Run], *, flips_signs: bool = False) -> Comparison:
+    """Compare the top-1 of two rows by the seeds that both have.
+
+    Args:
+        ours: Seed -> run.
+        theirs: The same of the row that is compared with.
+        flips_signs: See ``Comparison``.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    return Comparison([ours[seed].top1 - theirs[seed].top1 for seed in seeds], flips_signs)
 
 
 def _mean_difference(ours: np.ndarray, theirs: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -58,7 +58,11 @@ def table(name: str) -> str:
     if name.startswith("studies/") and name.removeprefix("studies/") in all_studies():
         return study_table(name.removeprefix("studies/"))
     if name not in TABLES:
-        raise ValueError(f"no table {name!r}; there are {', '.join(TABLES)}")
+        studies = [f"studies/{study}" for study in all_studies()]
+        raise ValueError(
+            f"no table {name!r}; there are {', '.join([*TABLES, *studies])} and files of benchmarks/results, "
+            "parity/results and results"
+        )
     return TABLES[name]()
 
 

@@ -45,14 +45,17 @@ def power_statement(comparisons: Sequence[tuple[float, int]], other: str) -> str
         comparisons: Standard deviation of the differences, and number of pairs; those with the most common number
             count.
         other: What all were compared with.
+
+    Returns:
+        "" of fewer than two comparisons: the standard deviation of three differences alone may be off by a factor of 6.
     """
-    ((pairs, _),) = Counter(pairs for _, pairs in comparisons).most_common(1)
-    deviations = [deviation for deviation, count in comparisons if count == pairs]
-    deviation = pooled_deviation(deviations)
-    source = f"pooled over {len(deviations)} comparisons" if len(deviations) > 1 else "from one comparison alone"
+    common = Counter(pairs for _, pairs in comparisons).most_common(1)
+    if not common or common[0][1] < 2:
+        return ""
+    pairs, count = common[0]
+    deviation = pooled_deviation([deviation for deviation, its_pairs in comparisons if its_pairs == pairs])
     return (
-        f"Power: the differences from {other}, paired by seed, have a standard deviation of {deviation:.2f} "
-        f"points ({source}). With {pairs} seeds, a paired test at 5 % finds a true "
-        f"difference of {detectable_difference(deviation, pairs):.1f} points four times in five, and a smaller one "
-        "less often."
+        f"Power: paired by seed, the differences from {other} have a standard deviation of {deviation:.2f} points "
+        f"(pooled over {count} comparisons). With {pairs} seeds, a paired test at the 5 % level has 80 % power to "
+        f"detect a true difference of {detectable_difference(deviation, pairs):.1f} points."
     )

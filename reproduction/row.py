@@ -28,6 +28,9 @@ class RowFacts(Section):
     interpolation."""
     baseline: str | None = None
     """The row of the same table that it is compared with."""
+    bimodal: bool = False
+    """Whether a run learns the task or does not, so that accuracies have two peaks: differences are then tested by
+    flipping their signs."""
     parameters: Count
     """Number of parameters."""
     published_top1: Annotated[float, Field(ge=0, le=100)] | None = None

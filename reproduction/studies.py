@@ -51,6 +51,11 @@ class VariantFacts(Section):
     """Keys in which it differs from its setting's configuration -> value."""
 
     @property
+    def label(self) -> str:
+        """The row in a plot or a sentence."""
+        return f"{self.title}, {self.kernel}"
+
+    @property
     def overrides(self) -> tuple[str, ...]:
         """As on the command line of train.py."""
         return tuple(f"{key}={_inline(value)}" for key, value in self.set.items())
@@ -114,6 +119,7 @@ class Study:
             kernel=variant.kernel,
             variant=variant.title,
             baseline=baseline,
+            bimodal=self.facts.bimodal,
             parameters=variant.parameters,
         )
         config = load_config(REPOSITORY / CONFIGS / TABLE / f"{setting}.yaml", variant.overrides)

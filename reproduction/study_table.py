@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from evaluation.markdown import markdown_table
-from reproduction.comparison import Comparison, mean_and_deviation
+from reproduction.comparison import Comparison, compare_by_seed, mean_and_deviation
 from reproduction.power import power_statement
 from reproduction.results import RESULTS
 from reproduction.runs import recipe_note
@@ -32,12 +32,12 @@ def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
     row = next(row for row in study.rows() if row.config_name == setting)
     epochs, batch = row.config.schedule.total_epochs, row.config.training.batch_size
     measured = study.measured(setting, runs)
-    others = [f"{facts.title}, {facts.kernel}" for name, facts in study.facts.variants.items() if name not in measured]
+    others = [facts.label for name, facts in study.facts.variants.items() if name not in measured]
     missing = [f"{NOT_MEASURED.capitalize()}: {'; '.join(others)}."] if others else []
     facts = SETTINGS[setting]
     heading = (
-        f"**{facts.title[0].upper()}{facts.title[1:]}**, {epochs} epochs in batches of {batch}; top-1 in % of "
-        f"{facts.validation_images:,} other images after the last:"
+        f"**{facts.title[0].upper()}{facts.title[1:]}**, {epochs} epochs with batch size {batch}; top-1 (%) on "
+        f"{facts.validation_images:,} held-out images after the last epoch:"
     )
     lines = [_line(study, setting, name, runs) for name in measured]
     return [heading, markdown_table(lines), *missing, *_power(study, setting, runs)]
@@ -77,8 +77,7 @@ def _movement(runs: list[StudyRun]) -> str:
 def compare(study: Study, setting: str, runs: Runs, variant: str, other: str) -> Comparison:
     """Compare two variants by the seeds that both have."""
     ours, theirs = (runs.get(study.row_name(setting, name), {}) for name in (variant, other))
-    differences = [ours[seed].top1 - theirs[seed].top1 for seed in sorted(ours.keys() & theirs.keys())]
-    return Comparison(differences, flips_signs=study.facts.bimodal)
+    return compare_by_seed(ours, theirs, flips_signs=study.facts.bimodal)
 
 
 def _power(study: Study, setting: str, runs: Runs) -> list[str]:
@@ -90,8 +89,8 @@ def _power(study: Study, setting: str, runs: Runs) -> list[str]:
 
 
 def _power_over(study: Study, setting: str, runs: Runs, name: str) -> str:
-    """Return nothing where no comparison has two seeds."""
+    """Say it of one of the two rows."""
     comparisons = [compare(study, setting, runs, variant, name) for variant in study.facts.variants if variant != name]
     distinct = {tuple(found.differences): found for found in comparisons}.values()  # some rows are one network
     spreads = [(found.deviation, len(found.differences)) for found in distinct if found.deviation]
-    return power_statement(spreads, f"the {study.facts.variants[name].title} row") if spreads else ""
+    return power_statement(spreads, f"the {study.facts.variants[name].title} row")

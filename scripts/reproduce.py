@@ -24,7 +24,7 @@ from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
 from reproduction.runs import RowRun, plan_runs
 from reproduction.studies import TABLE as STUDIES
-from reproduction.study_plot import plot_studies
+from reproduction.study_plot import study_plots
 from reproduction.study_runs import RUNS_FILE, read_collection
 from training.cli import cli_errors
 from training.extras import require_package
@@ -127,7 +127,8 @@ def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
         if out is not None and table.name == STUDIES:
             place = out / STUDIES / folder.resolve().name  # beside those of other machines and times
             table.write(place)
-            plot_studies(read_collection(place / RUNS_FILE), place)
+            for plot in study_plots(read_collection(place / RUNS_FILE)):
+                plot.write(place)
         elif out is not None:
             table.write(out / table.name)
             plot_table(table, out / table.name)

@@ -3,7 +3,6 @@
 
     python scripts/write_tables.py            # after a change of reproduction/tables, results or the models
     python scripts/write_tables.py --check    # only name the files that are out of date; a test runs this
-    python scripts/write_tables.py --plots    # draw docs/images/studies from results/studies, too
 
 A document (README.md, docs/**/*.md) says where a table belongs:
 
@@ -16,9 +15,10 @@ Everything between the two lines is replaced. The tables, from reproduction/docu
     rows       every row of every table with its configuration, size, length and source
     models     every registered model with DCLS layers
     finetune-power  which difference the seeds of configs/finetune could have shown
-    studies/NAME  what the rows of a study reached
+    studies/NAME  what the rows of a study reached; docs/images/studies/NAME.png shows the same
     published  paper, here and command of the rows of the ImageNet-1k table with a published number
-    benchmarks/results/NAME.md, parity/results/NAME.md    what was measured, as its script wrote it there
+    benchmarks/results/NAME.md, parity/results/NAME.md, results/TABLE/TABLE.md    what was measured, as its script
+                  wrote it there
 """
 
 import argparse
@@ -29,25 +29,28 @@ import _checkout  # noqa: F401
 
 from reproduction.documents import configurations, documents
 from reproduction.row import REPOSITORY
-from reproduction.study_plot import plot_studies
+from reproduction.study_plot import study_plots
 from reproduction.study_runs import read_runs
+
+PLOTS = REPOSITORY / "docs/images/studies"
 
 
 def main() -> None:
     """Command line of the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
-    parser.add_argument("--plots", action="store_true", help="draw the studies' plots, too")
     options = parser.parse_args()
-    if options.plots:
-        plot_studies(read_runs(), REPOSITORY / "docs/images/studies")
     wanted = {file: text.encode() for file, text in (documents() | configurations()).items()}
     outdated = {file: content for file, content in wanted.items() if not _holds(file, content)}
-    for file, content in outdated.items():
-        print(f"{file.relative_to(REPOSITORY)}{' is out of date' if options.check else ''}")
-        if not options.check:
+    plots = [plot for plot in study_plots(read_runs()) if not plot.is_current(PLOTS)]
+    if not options.check:
+        for file, content in outdated.items():
             file.write_bytes(content)
-    if options.check and outdated:
+        for plot in plots:
+            plot.write(PLOTS)
+    for file in [*outdated, *(PLOTS / f"{plot.name}.png" for plot in plots)]:
+        print(f"{file.relative_to(REPOSITORY)}{' is out of date' if options.check else ''}")
+    if options.check and (outdated or plots):
         sys.exit("error: run `python scripts/write_tables.py`")
 
 

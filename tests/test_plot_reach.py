@@ -22,8 +22,22 @@ def test_pairs_count_by_the_product_of_their_weights(tmp_path) -> None:
     assert (found["before"][0], found["after"][0]) == (1.0, 9.0)
 
 
-def test_a_picture_of_the_runs_that_are_finished(tmp_path) -> None:
+def test_a_panel_for_each_row_that_is_finished(tmp_path) -> None:
     with pytest.raises(UserError, match="holds no finished run of the study"):
-        plot_reach.plot(tmp_path, tmp_path / "picture.png")
-    finished_run(tmp_path / "studies" / "reach_uniform-seed0")
-    assert plot_reach.plot(tmp_path, tmp_path / "picture.png").stat().st_size > 1000
+        plot_reach.read_panels(tmp_path)
+    for run in ("reach_uniform-seed0", "reach_uniform-seed1", "reach_normal-seed0"):
+        finished_run(tmp_path / "studies" / run)
+    panels = plot_reach.plot(plot_reach.read_panels(tmp_path)).axes
+    assert [axes.get_title("left") for axes in panels] == [
+        "Gaussian, uniform start, 2 seeds",
+        "Gaussian, normal start, one seed",
+    ]
+    after = panels[0].patches[1].get_xy()  # the outline of a histogram
+    assert after[after[:, 1].argmax(), 0] == pytest.approx(9, abs=0.25), "all mass is of the pair that moved to 9 cells"
+
+
+def test_a_run_without_its_first_positions_is_named(tmp_path) -> None:
+    finished_run(tmp_path / "run")
+    (tmp_path / "run" / "positions" / "epoch_0000.npz").unlink()
+    with pytest.raises(UserError, match="run has not kept its positions from before training"):
+        plot_reach.read_pairs(tmp_path / "run")

@@ -42,6 +42,14 @@ def test_seeds_are_paired_and_settings_pooled(tmp_path) -> None:
     assert pooled.differences == [1.5, 1.0], "one of each setting"
 
 
+def test_rows_that_learn_the_task_or_do_not_are_tested_by_flips_of_signs(tmp_path) -> None:
+    for seed, (dense, ours) in enumerate(zip([25.0, 24.0, 26.5], [97.0, 99.0, 98.0], strict=True)):
+        finished_run(tmp_path, "reach_dense", seed, dense)
+        finished_run(tmp_path, "reach_uniform", seed, ours)
+    table = one_table(tmp_path, "reach/*")
+    assert table.comparison(table.rows[1]).p_value == pytest.approx(2 / 2**3), "as on the study's page"
+
+
 def test_numbers_for_programs(tmp_path) -> None:
     for seed in range(2):
         finished_run(tmp_path, ROWS[0], seed, 60.0)

@@ -29,3 +29,8 @@ def test_deviations_are_pooled_by_variance_and_told() -> None:
     assert "deviation of 0.50 points (pooled over 2 comparisons). With 3 seeds" in power_statement(
         [(0.5, 3), (0.5, 3), (9.0, 2)], "the dense row"
     )
+
+
+def test_one_comparison_says_nothing_about_power() -> None:
+    assert power_statement([], "the dense row") == power_statement([(0.09, 3)], "the dense row") == ""
+    assert power_statement([(0.09, 3), (0.5, 2)], "the dense row") == "", "nor do two of different numbers of seeds"

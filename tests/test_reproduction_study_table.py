@@ -37,7 +37,7 @@ def test_the_table_says_what_is_measured_and_what_is_not(results) -> None:
     assert "98.0 ± 1.0" in lines["Gaussian, uniform start"] and "0, 1, 2" in lines["Gaussian, uniform start"]
     assert "30.0" in lines["Gaussian, normal start"] and "+5.00" in lines["Gaussian, normal start"]
     assert "dense, two blocks" not in lines and "Not measured yet: dense, two blocks, 7x7 / 49; dense, 23x23" in text
-    assert "1,000 other images" in text and "Power" not in text
+    assert "1,000 held-out images" in text and "Power" not in text
 
 
 def test_power_is_told_over_the_dense_and_the_dcls_row_and_a_changed_recipe_is(tmp_path) -> None:
@@ -51,7 +51,7 @@ def test_power_is_told_over_the_dense_and_the_dcls_row_and_a_changed_recipe_is(t
     folder.mkdir(parents=True)
     (folder / "studies-runs.csv").write_text("\n".join(lines) + "\n")
     text = study_table("interpolations", tmp_path)
-    assert "from the dense row, paired by seed" in text and "from the Gaussian row, paired by seed" in text
+    assert "the differences from the dense row" in text and "the differences from the Gaussian row" in text
     assert text.count("(pooled over 2 comparisons)") == 2, "equal rows count once"
     assert text.count("0, 1, 2 (with another schedule.epochs)") == 2
 

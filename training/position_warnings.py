@@ -155,7 +155,7 @@ def _beginning(owner: PositionOwner, positions: np.ndarray, spread: np.ndarray |
 def _layers_of(owner: PositionOwner, model: nn.Module) -> list[str]:
     """Return the names of the layers that use a set of positions."""
     layers = ((name, module) for name, module in model.named_modules() if isinstance(module, DclsNd))
-    return [name for name, layer in layers if owner in (layer, getattr(layer, "shared", None))]
+    return [name for name, layer in layers if layer.position_owner is owner]
 
 
 def _is_trained(owner: PositionOwner, kind: str) -> bool:
