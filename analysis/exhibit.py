@@ -1,5 +1,6 @@
 """One drawing of the page, with all that makes it readable without seeing it: a sentence, and its numbers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ class NumberTable:
     lines: list[list[Cell]]
 
     def texts(self) -> list[list[str]]:
-        """Return the lines as people read them: four digits, and a dash for what is not there."""
+        """Return the lines as people read them: four digits, and a dash for what is not there or not finite."""
         return [[cell_text(cell) for cell in line] for line in self.lines]
 
 
@@ -56,7 +57,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 def cell_text(cell: Cell) -> str:
     """Return a cell as people read it: 0.1235, and 12,346 rather than 1.235e+04."""
-    if cell is None:
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.4g}"

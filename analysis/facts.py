@@ -1,5 +1,6 @@
 """Tables of words and numbers: what was run, on what, how it ended, and where the runs differ."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,7 @@ def _outcome(run: RunData) -> list[Cell]:
     multiply_adds, rows = size.get("multiply_adds"), run.history
     prefix = counted_weights(rows[-1]) if rows else "val"
     top1 = [row[f"{prefix}_top1"] for row in rows if f"{prefix}_top1" in row]
+    finite = list(filter(math.isfinite, top1))
     return [
         run.name,
         _word(run.setting("model.name")),
@@ -43,7 +45,7 @@ def _outcome(run: RunData) -> list[Cell]:
         _word(run.setting("training.seed")),
         len(rows) if run.is_finished else f"{len(rows)}, not finished",
         round(top1[-1], 2) if top1 else None,
-        round(max(top1), 2) if top1 else None,
+        round(max(finite), 2) if finite else None,
         _median(run, "train_images_per_second", 0),
         _median(run, "train_waiting", 1, 100.0),
         _duration(run),

@@ -1,4 +1,4 @@
-"""All that the page shows of the models of runs, each of which is loaded once and not kept."""
+"""All that the page shows of the models of runs, of which one is in memory at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Learned:
 
     Attributes:
         kernels: Of every run with DCLS layers, plain values for JSON.
-        described: The DCLS layers of the first run of each group.
-        fields: Receptive fields of the first runs.
+        described: The DCLS layers of the first run of each group that has weights.
+        fields: Receptive fields of the same runs.
         problems: What is not shown, and why, a sentence each.
     """
 
@@ -34,7 +34,8 @@ class Learned:
 def look_at_models(runs: Sequence[RunData], groups: Sequence[RunGroup]) -> Learned:
     """Load the model of one run after the other, and take from it what is shown."""
     learned = Learned()
-    group_of_first = {group.first.name: index for index, group in enumerate(groups)}
+    firsts = [group.first_with("weights") for group in groups]
+    group_of_first = {run.name: index for index, run in enumerate(firsts) if run is not None}
     with_weights = [run for run in runs if run.weights is not None]
     for run in with_weights:
         _look(run, group_of_first.get(run.name), MOST_NUMBERS // len(with_weights), learned)
@@ -45,7 +46,7 @@ def _look(run: RunData, group: int | None, most_numbers: int, learned: Learned) 
     """Load one model, which is forgotten on return.
 
     Args:
-        group: Index of the run's group, or None unless the run is the first of it.
+        group: Index of the run's group, or None unless the run is the one to show of it.
     """
     model = run.load_model()
     assert model is not None

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from analysis.colors import PALETTE, color
 from analysis.exhibit import Cell, Exhibit, NumberTable, epoch_ticks, short_names
+from analysis.run_data import RunData
 from analysis.run_groups import RunGroup
 from dcls.diagnostics import mean_movement
 from training.position_history import Elements
@@ -16,31 +17,33 @@ History = Sequence[tuple[int, Elements]]
 Lines = dict[str, dict[int, float]]
 """Name -> value by epochs completed."""
 _COLORS = "Colors tell layers or sets apart; point at a line for its name."
+_HALF = len(PALETTE) // 2
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def movement_exhibits(groups: Sequence[RunGroup]) -> list[Exhibit]:
     """Draw the first run of each group that has kept its positions."""
+    runs = [run for group in groups if (run := group.first_with("positions"))]
     found = []
     for key, title, unit, measure in (
         ("moved", "How far elements moved", "mean distance (pixels)", mean_distances),
         ("spreads", "How wide elements are", "mean spread (pixels)", mean_spreads),
     ):
-        lines = _lines_of_all(groups, measure)
+        lines = [(run.name, measured) for run in runs if (measured := measure(run.positions))]
         if lines:
-            found.append(_exhibit(key, title, unit, lines, _origins(groups) if key == "moved" else []))
+            found.append(_exhibit(key, title, unit, lines, _origins(runs) if key == "moved" else []))
     return found
 
 
-def _origins(groups: Sequence[RunGroup]) -> list[str]:
+def _origins(runs: Sequence[RunData]) -> list[str]:
     """Say from where distances are measured: the first file of a history may be damaged, or of a run that went on."""
-    first = [(group.first.name, group.first.positions[0][0]) for group in groups if group.first.positions]
+    late = [(run.name, epoch) for run in runs if (epoch := run.positions[0][0])]
     others = [
-        f"Of {run}, from where they were after {epoch} {'epoch' if epoch == 1 else 'epochs'}, the first that are kept."
-        for run, epoch in first
-        if epoch
+        f"Those of {run} are measured from the positions after {epoch} {'epoch' if epoch == 1 else 'epochs'}, the "
+        "earliest that were kept."
+        for run, epoch in late
     ]
-    return [*(["From where they were before training."] if len(others) < len(first) else []), *others]
+    return [*(["Distances are measured from the positions before training."] if len(late) < len(runs) else []), *others]
 
 
 def mean_distances(history: History) -> Lines:
@@ -71,23 +74,18 @@ def _by_name(history: History, measure: Callable[[str, np.ndarray, np.ndarray | 
     return lines
 
 
-def _lines_of_all(groups: Sequence[RunGroup], measure: Callable[[History], Lines]) -> list[tuple[str, Lines]]:
-    """Return the name of each run and its lines, of those that have some."""
-    measured = [(group.first.name, measure(group.first.positions)) for group in groups if group.first.positions]
-    return [(name, lines) for name, lines in measured if lines]
-
-
 def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]], notes: Sequence[str]) -> Exhibit:
     figure = go.Figure()
     columns = ["epochs completed"]
     values: list[dict[int, float]] = []
     several = len(runs) > 1
+    short = short_names(list(dict.fromkeys(name for _, lines in runs for name in lines)))
+    drawn = _drawn([lines for _, lines in runs])
     for dash, (run, lines) in enumerate(runs):
-        short = short_names(list(lines))
         labels = {name: f"{run}: {short[name]}" if several else short[name] for name in lines}
         columns += labels.values()
         values += lines.values()
-        for index, name in enumerate(_drawn(lines)):
+        for index, name in enumerate(name for name in drawn if name in lines):
             figure.add_scatter(
                 x=list(lines[name]),
                 y=list(lines[name].values()),
@@ -95,7 +93,7 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
                 legendgroup=html.escape(run if several else labels[name]),
                 showlegend=index == 0 or not several,
                 mode="lines" if len(lines[name]) > 1 else "markers",  # a line through one point is none
-                line={"color": color(index), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
+                line={"color": color(drawn.index(name)), "dash": _DASHES[dash % len(_DASHES)], "width": 2},
                 hovertemplate=f"%{{y:.3g}} {html.escape(labels[name])}<extra></extra>",
             )
     epochs = sorted({epoch for line in values for epoch in line})
@@ -114,18 +112,17 @@ def _exhibit(key: str, title: str, unit: str, runs: Sequence[tuple[str, Lines]],
     )
 
 
-def _drawn(lines: Lines) -> list[str]:
-    """Choose as many lines as there are colors: those that end lowest, and those that end highest."""
-    if len(lines) <= len(PALETTE):
-        return list(lines)
-    ranked = sorted(lines, key=lambda name: lines[name][max(lines[name])])
-    half = len(PALETTE) // 2
-    chosen = {*ranked[:half], *ranked[-half:]}
-    return [name for name in lines if name in chosen]
+def _drawn(runs: Sequence[Lines]) -> list[str]:
+    """Choose as many lines of each run as can be told apart; what one run draws is drawn of all, in one color."""
+    chosen: dict[str, None] = {}
+    for lines in runs:
+        ranked = sorted(lines, key=lambda name: lines[name][max(lines[name])])
+        ends = {*ranked[:_HALF], *ranked[-_HALF:]}
+        chosen |= dict.fromkeys(name for name in lines if name in ends)
+    return list(chosen)
 
 
 def _left_out(runs: Sequence[tuple[str, Lines]]) -> list[str]:
-    if all(len(lines) <= len(PALETTE) for _, lines in runs):
+    if all(len(lines) <= 2 * _HALF for _, lines in runs):
         return []
-    half = len(PALETTE) // 2
-    return [f"Of more than {len(PALETTE)}, the {half} that end lowest and the {half} that end highest are drawn."]
+    return [f"Of more than {2 * _HALF}, the {_HALF} that end lowest and the {_HALF} that end highest are drawn."]

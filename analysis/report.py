@@ -38,7 +38,7 @@ def _check_may_write(out: Path) -> None:
     if out.is_dir():
         raise UserError(f"{out} is a folder", "name a file in it", key="--out")
     if out.exists() and not (out.is_file() and _begins_as_report(out)):
-        raise UserError(f"{out} is there already, and no report", "choose another file", key="--out")
+        raise UserError(f"{out} already exists and is not a report", "choose another file", key="--out")
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"{out.parent} cannot be written", "choose a file in another folder", key="--out")
 

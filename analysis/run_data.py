@@ -98,7 +98,8 @@ def read_run(folder: Path, name: str) -> RunData:
     if len(run.positions) < kept:
         notes.append(f"{kept - len(run.positions)} of {kept} files in {POSITIONS} are damaged and left out.")
     if not run.is_finished:
-        notes.append(f"The run is not finished; {len(run.history)} of its epochs are.")
+        count = len(run.history)
+        notes.append(f"The run is not finished: {count} {'epoch is' if count == 1 else 'epochs are'} complete.")
     elif history is not None and len(history) < (length := _length(run)):
         notes.append(f"{METRICS} has {len(history)} of the run's {length} epochs.")
     return run

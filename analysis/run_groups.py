@@ -27,10 +27,9 @@ class RunGroup:
     name: str
     runs: list[RunData]
 
-    @property
-    def first(self) -> RunData:
-        """The run to show where there is room for only one."""
-        return self.runs[0]
+    def first_with(self, attribute: str) -> RunData | None:
+        """Return the run to show where there is room for only one: the first that has, say, positions or weights."""
+        return next((run for run in self.runs if getattr(run, attribute)), None)
 
     @property
     def columns(self) -> set[str]:
@@ -79,7 +78,11 @@ def group_runs(runs: Sequence[RunData]) -> list[RunGroup]:
     found: dict[str, list[RunData]] = {}
     for run in runs:
         found.setdefault(_recipe(run), []).append(run)
-    return [RunGroup(_name(members), members) for members in found.values()]
+    names = [_name(members) for members in found.values()]
+    return [
+        RunGroup(name if names.count(name) == 1 else f"{members[0].name} and {len(members) - 1} more", members)
+        for name, members in zip(names, found.values(), strict=True)
+    ]
 
 
 def _recipe(run: RunData) -> str:

@@ -90,7 +90,7 @@ def strongest_kernels(model: nn.Module) -> "Figure":
 def positions(model: nn.Module) -> "Figure":
     """Draw where the elements of every set of positions are, all kernels of a set in one histogram.
 
-    Of positions along three axes, the last two are drawn.
+    Of positions along three axes, the last two are drawn. A title says how many elements are outside the kernel.
 
     Raises:
         ValueError: the model has no DCLS layer.
@@ -107,16 +107,10 @@ def positions(model: nn.Module) -> "Figure":
         figure.delaxes(axes)
     for axes, (name, owner) in zip(grid.flat, owners.items(), strict=False):
         places = owner.positions.detach().float().cpu().flatten(1)
-        edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in owner.kernel_bounds]
-        if len(places) == 1:
-            axes.hist(places[0].tolist(), bins=edges[0])
-            axes.set_xlabel("position (pixels)")
-        else:
-            vertical, horizontal = places[-2:].tolist()
-            axes.hist2d(horizontal, vertical, bins=[edges[-1], edges[-2]], cmap="magma")
-            axes.invert_yaxis()
-            axes.set_aspect("equal")
-        axes.set_title(name or type(owner).__name__, fontsize=8)
+        drawn = _draw_positions(axes, places, owner.kernel_bounds)
+        outside = places.shape[1] - drawn
+        title = name or type(owner).__name__
+        axes.set_title(f"{title}, {outside} of {places.shape[1]} outside" if outside else title, fontsize=8)
     return figure
 
 
@@ -205,6 +199,20 @@ def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[tuple[list[float
     for (y, x), (height, width) in elements:
         ring = Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7, path_effects=halo)
         axes.add_patch(ring)
+
+
+def _draw_positions(axes: "Axes", places: Tensor, bounds: Sequence[tuple[int, int]]) -> int:
+    """Draw a histogram of places, (axes, elements), over the grid points of the kernel; return how many it holds."""
+    edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in bounds]
+    if len(places) == 1:
+        counts, *_ = axes.hist(places[0].tolist(), bins=edges[0])
+        axes.set_xlabel("position (pixels)")
+    else:
+        vertical, horizontal = places[-2:].tolist()
+        counts, *_ = axes.hist2d(horizontal, vertical, bins=[edges[-1], edges[-2]], cmap="magma")
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+    return int(torch.as_tensor(counts).sum())
 
 
 def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[tuple[list[float], list[float]]]) -> None:

@@ -1,42 +1,49 @@
 """Pictures of a table: the accuracy of every seed, and how it grew."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from reproduction.collect import RowResult, Table
 from training.metrics import counted_weights
 
-matplotlib.use("Agg")  # no screen needed
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
 
 def plot_table(table: Table, out: Path) -> list[Path]:
-    """Write TABLE-top1.png and TABLE-curves.png, with a panel for each baseline and the rows compared with it.
+    """Write TABLE-top1.png and TABLE-curves.png.
 
     Returns:
         The files.
     """
-    groups = _groups(table)
-    files = [out / f"{table.name}-top1.png", out / f"{table.name}-curves.png"]
-    for file, draw in zip(files, (_draw_seeds, _draw_curves), strict=True):
-        columns = min(2, len(groups))
-        rows = -(-len(groups) // columns)
-        figure, grid = plt.subplots(
-            rows, columns, squeeze=False, figsize=(4.8 * columns, 3.2 * rows), layout="constrained"
-        )
-        for axes, (title, members) in zip(grid.flat, groups.items(), strict=False):
-            draw(axes, members)
-            axes.set_title(title, fontsize=10)
-            axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
-        for axes in grid.flat[len(groups) :]:
-            axes.axis("off")
-        figure.savefig(file, dpi=150)
-        plt.close(figure)
+    files = []
+    for kind, figure in table_figures(table).items():
+        files.append(out / f"{table.name}-{kind}.png")
+        figure.savefig(files[-1], dpi=150)
     return files
+
+
+def table_figures(table: Table) -> dict[str, Figure]:
+    """Draw ``top1`` and ``curves``, each with a panel for each baseline and the rows compared with it."""
+    groups = _groups(table)
+    return {"top1": _figure(groups, _draw_seeds), "curves": _figure(groups, _draw_curves)}
+
+
+def _figure(groups: dict[str, list[RowResult]], draw: Callable[[Axes, list[RowResult]], None]) -> Figure:
+    """Draw at most two panels beside each other."""
+    columns = min(2, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(4.8 * columns, 3.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, members) in zip(grid.flat, groups.items(), strict=False):
+        draw(axes, members)
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(groups) :]:
+        figure.delaxes(axes)
+    return figure
 
 
 def _groups(table: Table) -> dict[str, list[RowResult]]:

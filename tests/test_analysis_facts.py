@@ -1,3 +1,5 @@
+import math
+
 from report_runs import DENSE, report_run
 
 from analysis.facts import difference_table, machine_table, outcome_table
@@ -11,6 +13,14 @@ def test_outcomes_have_accuracy_size_and_time(tmp_path) -> None:
     assert (line["parameters"], line["images/s, median"], line["waiting (%)"]) == (123_456, 100.0, 25.0)
     assert line["training time"].split() == ["0", "min", "1", "s"], "9 updates of 12 images, 100 images a second"
     assert table.texts()[1][:3] == ["nothing", "–", "–"]
+
+
+def test_an_epoch_without_a_finite_accuracy_is_not_the_best(tmp_path) -> None:
+    history = [{"epoch": at, "val_top1": top1} for at, top1 in enumerate((math.nan, 10.0, 9.0))]
+    table = outcome_table([RunData(tmp_path, "a", history), RunData(tmp_path, "b", history[:1])])
+    lines = [dict(zip(table.columns, line, strict=True)) for line in table.texts()]
+    assert [line["top-1, best epoch (%)"] for line in lines] == ["10", "–"]
+    assert [line["top-1, last epoch (%)"] for line in lines] == ["9", "–"]
 
 
 def test_machines_have_versions_and_hardware(tmp_path) -> None:

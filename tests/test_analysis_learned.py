@@ -27,12 +27,22 @@ def test_kernels_are_of_all_runs_and_the_rest_of_the_first_of_each_group(tmp_pat
     assert [field.name for field in learned.fields] == ["dcls-seed0", "dense"] and not learned.problems
 
 
-def test_every_model_is_loaded_once(tmp_path, monkeypatch) -> None:
+def test_every_model_is_looked_at_once(tmp_path, monkeypatch) -> None:
     loaded, load = [], RunData.load_model
     monkeypatch.setattr(RunData, "load_model", lambda run: loaded.append(run.name) or load(run))
     runs = [*read_runs([report_run(tmp_path, "some")]), RunData(tmp_path, "without weights")]
     look_at_models(runs, group_runs(runs))
     assert loaded == ["some"]
+
+
+def test_a_group_whose_first_run_lost_its_weights_shows_the_next(tmp_path) -> None:
+    folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
+    for file in folders[0].rglob("*"):
+        if file.suffix in (".safetensors", ".pt"):
+            file.unlink()
+    runs = read_runs(folders)
+    learned = look_at_models(runs, group_runs(runs))
+    assert [of.name for of in learned.described] == [field.name for field in learned.fields] == ["dcls-seed1"]
 
 
 def test_a_group_has_one_color_also_beside_one_without_weights(tmp_path) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -42,8 +43,8 @@ def test_distances_from_a_later_epoch_than_the_beginning_say_so(tmp_path) -> Non
     colors, *origins = moved.notes
     assert colors.startswith("Colors tell layers") and spreads.notes == [colors]
     assert origins == [
-        "From where they were before training.",
-        "Of b, from where they were after 2 epochs, the first that are kept.",
+        "Distances are measured from the positions before training.",
+        "Those of b are measured from the positions after 2 epochs, the earliest that were kept.",
     ]
 
 
@@ -57,6 +58,30 @@ def test_of_many_layers_as_many_are_drawn_as_there_are_colors(tmp_path) -> None:
     assert len({trace.line.color for trace in moved.figure.data}) == 8
     assert "Of more than 8, the 4 that end lowest and the 4 that end highest are drawn." in moved.notes
     assert len(moved.table.columns) == 19
+
+
+def test_a_color_is_one_layer_in_all_runs_that_draw_it(tmp_path) -> None:
+    (run,) = read_runs([report_run(tmp_path, "some")])
+    zeros = np.zeros((2, 4, 1, 3))
+    runs = []
+    for name, order in (("p", range(10)), ("q", reversed(range(10)))):
+        end = {f"layers.{layer}": (zeros + place, None) for place, layer in enumerate(order)}
+        positions = [(0, dict.fromkeys(end, (zeros, None))), (3, end)]
+        runs.append(replace(run, folder=tmp_path / name, name=name, positions=positions, config={}))
+    (moved,) = movement_exhibits(group_runs(runs))
+    colors = {}
+    for trace in moved.figure.data:
+        layer = trace.hovertemplate.split(": ")[1]
+        colors.setdefault(layer, set()).add(trace.line.color)
+    assert len(colors) == 8 and all(len(its) == 1 for its in colors.values())
+    assert len(set.union(*colors.values())) == 8
+
+
+def test_the_first_run_of_a_group_that_has_kept_its_positions_is_drawn(tmp_path) -> None:
+    folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
+    shutil.rmtree(folders[0] / "positions")
+    moved, _ = movement_exhibits(group_runs(read_runs(folders)))
+    assert moved.notes == ["Distances are measured from the positions before training."]
 
 
 def test_without_a_history_there_is_nothing_to_draw(tmp_path) -> None:

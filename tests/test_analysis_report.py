@@ -26,10 +26,10 @@ def test_what_is_no_report_is_not_overwritten_and_no_run_is_read_for_it(run, tmp
     monkeypatch.setattr(analysis.report, "read_runs", lambda folders: pytest.fail("runs were read"))
     (tmp_path / "thesis.html").write_text("years of work")
     for out, problem in (
-        (tmp_path / "thesis.html", "is there already, and no report; choose another file"),
+        (tmp_path / "thesis.html", "already exists and is not a report; choose another file"),
         (tmp_path / "missing" / "x.html", "there is no folder"),
         (tmp_path, "is a folder"),
-        (Path("/dev/full"), "is there already, and no report"),
+        (Path("/dev/full"), "already exists and is not a report"),
     ):
         with pytest.raises(UserError, match=problem):
             write_report([run], out)

@@ -63,7 +63,7 @@ def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:
     assert not run.is_finished and run.load_model() is None
     assert run.notes == [
         "There are no weights, so kernels and receptive field are not shown.",
-        "The run is not finished; 3 of its epochs are.",
+        "The run is not finished: 3 epochs are complete.",
     ]
 
 

@@ -18,6 +18,16 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(tmp_path) -> None:
     assert [group.name for group in group_runs(read_runs(folders[:4]))] == ["dcls (3 runs)", "dense"]
 
 
+def test_groups_with_one_name_are_told_apart(tmp_path) -> None:
+    folders = [report_run(tmp_path, f"dcls-seed{seed}", seed=seed) for seed in range(2)]
+    longer = ["schedule.epochs=4"]
+    folders += [report_run(tmp_path, f"dcls-seed{seed}", seed=seed, overrides=longer) for seed in (2, 3, 4)]
+    names = [group.name for group in group_runs(read_runs(folders))]
+    assert names == ["dcls (2 runs)", "dcls (3 runs)"]
+    names = [group.name for group in group_runs(read_runs(folders[:-1]))]
+    assert names == ["dcls-seed0 and 1 more", "dcls-seed2 and 1 more"]
+
+
 def test_seeds_of_different_machines_are_one_group(tmp_path) -> None:
     settings = {
         "training": {"device": "cuda", "timeout_minutes": 30}, "data": {"num_workers": 8, "dir": "/fast/imagenet"},

@@ -100,6 +100,17 @@ def test_positions_of_every_set_are_drawn(build) -> None:
         dcls.plot.positions(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("kind, size", [(dcls.Dcls1d, 9), (dcls.Dcls2d, (5, 9)), (dcls.Dcls3d, 9)])
+def test_histograms_hold_every_element_and_the_title_counts_those_outside(kind, size) -> None:
+    layer = kind(4, 4, 6, size, groups=4, initial_positions="uniform")
+    (axes,) = dcls.plot.positions(layer).axes
+    drawn = sum(bar.get_height() for bar in axes.patches) if layer.ndim == 1 else axes.collections[0].get_array().sum()
+    assert drawn == 24 and axes.get_title() == type(layer).__name__
+    with torch.no_grad():
+        layer.positions[-1].view(-1)[:3] = torch.tensor([100.0, -100.0, torch.nan])
+    assert dcls.plot.positions(layer).axes[0].get_title() == f"{type(layer).__name__}, 3 of 24 outside"
+
+
 def test_movement_is_the_mean_distance_from_the_first_epoch() -> None:
     start = np.zeros((2, 4, 1, 3), np.float16)
     epochs = [(epoch, {"a": (start + np.float16(epoch), None)}) for epoch in (0, 3, 6)]

@@ -132,14 +132,15 @@ class PositionWarnings:
         assert kind == "rest"
         return (
             f"the positions of {names} have moved by less than {LEAST_MOVEMENT} pixels on average since "
-            f"epoch {self._first_epoch}; raise optimizer.positions_lr_scale"
+            f"epoch {self._first_epoch}; raise optimizer.positions_lr_scale or, where most of them lie outside the "
+            f"feature map and get no gradient, lower {options}.dilated_kernel_size"
         )
 
     def _way_apart(self, options: str, epoch: int) -> str:
         repels_from = self._config.optimizer.repulsion_start_epoch
         if repels_from is None or repels_from >= epoch:
             return f"set optimizer.repulsion_start_epoch={epoch} to push them apart"
-        return f"take fewer of them, {options}.kernel_count"
+        return f"lower {options}.kernel_count"
 
 
 def _beginning(owner: PositionOwner, positions: np.ndarray, spread: np.ndarray | None) -> _Beginning:
