@@ -103,6 +103,8 @@ def _remark(layer: DclsNd) -> str:
         parts.append("The kernel has three axes; it is shown summed over the first one.")
     if layer.in_channels > layer.groups:
         parts.append("Of every output channel, the kernel of its first input channel is shown.")
+    if dcls.INTERPOLATIONS[layer.interpolation].whiten is not None and len(layer.learned_axes) > 1:
+        parts.append("Rings are as wide as the spreads, but not turned as the elements are.")
     return " ".join(parts)
 
 

@@ -39,6 +39,7 @@ class Interpolation:
         factorizes: Whether the footprint is a product over the axes. Otherwise the kernel costs N times its size.
         shape_per: What there is one x for, if any: each axis, or each pair of axes.
         initial_shape: Initial value of x.
+        whiten: Of a Gaussian that does not factorize: (d, s, x) -> A d, which is normal in each axis.
     """
 
     footprint: Callable[..., Tensor]
@@ -50,6 +51,7 @@ class Interpolation:
     factorizes: bool = True
     shape_per: Literal["axis", "pair"] | None = None
     initial_shape: float = 0.0
+    whiten: Callable[..., list[Tensor]] | None = None
 
     def sigma_rows(self, ndim: int) -> int:
         """Count the rows of sigma: one per axis, then those of x."""
@@ -69,6 +71,20 @@ class Interpolation:
         never leave it.
         """
         return self.spread_floor + magnitude(sigma)
+
+    def covariance(self, sigma: Tensor, ndim: int) -> Tensor:
+        """Return s² along the axes, and what ties one axis to another, (ndim, ndim, ...) in square pixels.
+
+        Args:
+            sigma: (sigma_rows, ...), or zeros (ndim, ...) where there is none.
+            ndim: Number of axes that elements move along.
+        """
+        spreads, shapes = self.spread(sigma[:ndim]), list(sigma[ndim:])
+        if self.whiten is None:
+            return torch.diag_embed(spreads.square().movedim(0, -1)).movedim((-2, -1), (0, 1))
+        columns = [torch.stack(self.whiten(unit, list(spreads), shapes)) for unit in _units(spreads)]
+        whitening = torch.stack(columns, -1).movedim(0, -2)  # A, (..., ndim, ndim)
+        return torch.linalg.inv_ex(whitening.mT @ whitening).inverse.movedim((-2, -1), (0, 1))
 
 
 def magnitude(x: Tensor) -> Tensor:
@@ -209,11 +225,14 @@ def _normal_density(z: Sequence[Tensor]) -> Tensor:
 
 def _joint_reach(whiten: Callable[..., list[Tensor]], s: Sequence[Tensor], x: Sequence[Tensor]) -> Tensor:
     """As far as ``gaussian_reach`` with the spread along each axis, shared by the axes: A may add them all up."""
-    units = [
-        [torch.ones_like(s[0]) if a == b else torch.zeros_like(s[0]) for b in range(len(s))] for a in range(len(s))
-    ]
-    lengths = [sum((z.square() for z in whiten(unit, s, x)), start=torch.zeros_like(s[0])) for unit in units]
+    lengths = [sum((z.square() for z in whiten(unit, s, x)), start=torch.zeros_like(s[0])) for unit in _units(s)]
     return 4.8 / len(s) * torch.rsqrt(torch.stack(lengths))
+
+
+def _units(s: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return a step of one pixel along each axis."""
+    axes = range(len(s))
+    return [[torch.ones_like(s[0]) if a == b else torch.zeros_like(s[0]) for b in axes] for a in axes]
 
 
 # Programs that other tools read are written with fewer functions, see ``dcls.transformations``.
@@ -258,6 +277,7 @@ INTERPOLATIONS: dict[str, Interpolation] = {
         initial_sigma=0.23,
         factorizes=False,
         shape_per="pair",
+        whiten=_decorrelate,
     ),
     "rotated_gaussian": Interpolation(
         rotated_gaussian,
@@ -267,6 +287,7 @@ INTERPOLATIONS: dict[str, Interpolation] = {
         initial_sigma=0.23,
         factorizes=False,
         shape_per="pair",
+        whiten=_rotate,
     ),
 }
 

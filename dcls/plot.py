@@ -1,14 +1,15 @@
 """Pictures of what layers have learned, as Matplotlib figures: ``pip install 'dcls-imagenet[plot]'``."""
 
+import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import mean_movement, spreads
+from dcls.diagnostics import mean_movement
 from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
 from dcls.learned_axes import places_of, spreads_of
@@ -17,6 +18,7 @@ from dcls.optim import position_owners
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Ellipse
 
 __all__ = ["kernel", "movement", "positions", "strongest_kernels"]
 
@@ -168,36 +170,64 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> list[tuple[list[float], list[float]]]:
-    """Return (place, spread) of the elements of a kernel, along its last two axes or its only one.
+class _Element(NamedTuple):
+    """An element of a kernel: its place and spread along the last two axes or the only one, in pixels.
+
+    Attributes:
+        tie: The covariance of the two axes; not 0 where the interpolation turns its footprints.
+    """
+
+    place: list[float]
+    spread: list[float]
+    tie: float
+
+
+def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> list[_Element]:
+    """Return the elements of a kernel.
 
     Args:
         slice_index: Of a 3-D kernel: only those that are nearest to this slice.
     """
-    spread = spreads(layer)
-    floor = get_interpolation(layer.interpolation).spread_floor
-    radius = torch.full_like(layer.positions, floor) if spread is None else spread
-    positions, radii = (values[:, channel, 0].float().cpu() for values in (layer.positions, radius))
-    axes = layer.dilated_kernel_size, layer.learned_axes
+    kind, learned = get_interpolation(layer.interpolation), layer.learned_axes
+    sigma = torch.zeros_like(layer.positions) if layer.sigma is None else layer.sigma
+    positions, sigma = (values[:, channel, 0].float().cpu() for values in (layer.positions, sigma))
+    covariance = kind.covariance(sigma, len(learned))
+    radii = covariance.diagonal().movedim(-1, 0).sqrt()
+    axes = layer.dilated_kernel_size, learned
     place, width = places_of(positions, *axes).T, spreads_of(radii, *axes, elsewhere=_RING).T  # (elements, axes)
+    last_two = [learned.index(axis) for axis in range(layer.ndim)[-2:] if axis in learned]
+    tie = covariance[*last_two].flatten() if len(last_two) == 2 else torch.zeros(len(place))
     if slice_index is not None:
         first, last = axis_bounds(layer.dilated_kernel_size[0])
         is_near = place[:, 0].round().clamp(first, last) - first == slice_index
-        place, width = place[is_near], width[is_near]
-    return list(zip(place[:, -2:].tolist(), width[:, -2:].tolist(), strict=True))
+        place, width, tie = place[is_near], width[is_near], tie[is_near]
+    return [_Element(*of) for of in zip(place[:, -2:].tolist(), width[:, -2:].tolist(), tie.tolist(), strict=True)]
 
 
-def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[tuple[list[float], list[float]]], bound: float) -> None:
-    """One dense kernel, (rows, columns), with its elements."""
+def _ring(element: _Element) -> "Ellipse":
+    """Return where the footprint of an element has fallen to exp(-1/2), if it is a Gaussian."""
     from matplotlib.patches import Ellipse
+
+    (y, x), (height, width) = element.place, element.spread
+    if not element.tie:
+        return Ellipse((x, y), 2 * width, 2 * height)
+    mean, half = (width**2 + height**2) / 2, (width**2 - height**2) / 2
+    from_mean = math.hypot(half, element.tie)  # of the variances along the long and the short axis
+    long, short = math.sqrt(mean + from_mean), math.sqrt(max(mean - from_mean, 0.0))
+    return Ellipse((x, y), 2 * long, 2 * short, angle=math.degrees(math.atan2(element.tie, half) / 2))
+
+
+def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[_Element], bound: float) -> None:
+    """One dense kernel, (rows, columns), with its elements."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.8, foreground="white")]  # or a ring on a dark pixel would not be seen
     rows, columns = image.shape
     extent = (-(columns // 2) - 0.5, (columns - 1) // 2 + 0.5, (rows - 1) // 2 + 0.5, -(rows // 2) - 0.5)
     axes.imshow(image.numpy(), cmap="RdBu_r", vmin=-bound, vmax=bound, extent=extent, interpolation="nearest")
-    for (y, x), (height, width) in elements:
-        ring = Ellipse((x, y), 2 * width, 2 * height, fill=False, color="black", linewidth=0.7, path_effects=halo)
+    for element in elements:
+        ring = _ring(element)
+        ring.set(fill=False, color="black", linewidth=0.7, path_effects=halo)
         axes.add_patch(ring)
 
 
@@ -215,10 +245,10 @@ def _draw_positions(axes: "Axes", places: Tensor, bounds: Sequence[tuple[int, in
     return int(torch.as_tensor(counts).sum())
 
 
-def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[tuple[list[float], list[float]]]) -> None:
+def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[_Element]) -> None:
     """One 1-D kernel, with a bar below it for each element, as wide as its spread."""
     first = -(len(values) // 2)
     axes.stem(range(first, first + len(values)), values.tolist(), markerfmt=" ", basefmt="black")
-    for (x,), (width,) in elements:
+    for (x,), (width,), _ in elements:
         axes.errorbar(x, 0.0, xerr=width, fmt="o", color="black", fillstyle="none")
     axes.set(xlabel="pixels from the center", ylabel="weight")

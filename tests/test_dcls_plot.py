@@ -1,3 +1,4 @@
+import math
 import sys
 
 import numpy as np
@@ -46,6 +47,25 @@ def test_a_ring_is_where_the_element_is_and_as_wide_as_its_spread() -> None:
     assert (ring.width, ring.height) == pytest.approx((2 * 1.27, 2 * 0.77))
     assert np.allclose(axes.images[0].get_array(), layer.kernel()[1, 0].detach())
     assert axes.images[0].get_extent() == [-4.5, 4.5, 3.5, -3.5]
+
+
+@pytest.mark.parametrize("shape", [-0.6, 0.5, 2.0])
+@pytest.mark.parametrize("interpolation", ["rotated_gaussian", "correlated_gaussian"])
+def test_a_ring_is_turned_as_its_footprint_is(interpolation, shape) -> None:
+    layer = dcls.Dcls2d(1, 1, 1, 41, interpolation=interpolation)
+    with torch.no_grad():
+        layer.positions.zero_()
+        layer.sigma[:] = torch.tensor([4.0, 1.5, shape]).view(3, 1, 1, 1)
+    (ring,) = dcls.plot.kernel(layer).axes[0].patches
+    mass, steps = layer.kernel()[0, 0].detach().double(), torch.arange(-20.0, 21.0)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    moments = torch.stack([(mass * a * b).sum() / mass.sum() for a in (x, y) for b in (x, y)]).view(2, 2)
+    angle = torch.tensor(math.radians(ring.angle))
+    turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()]).view(2, 2).double()
+    along = turn @ moments @ turn.T
+    torch.testing.assert_close(
+        along, torch.diag(torch.tensor([ring.width, ring.height]).double() / 2) ** 2, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_elements_that_do_not_move_along_an_axis_are_at_its_grid_points() -> None:
