@@ -63,11 +63,11 @@ def _duration(run: RunData) -> str | None:
     seconds, before = 0.0, 0.0
     for row in run.history:
         rate = row.get("train_images_per_second")
-        if not rate or "updates" not in row or not isinstance(batch_size, int):
+        if not rate or not math.isfinite(row.get("updates", math.nan)) or not isinstance(batch_size, int):
             return None
         seconds += (row["updates"] - before) * batch_size / rate
         before = row["updates"]
-    if not seconds:
+    if not seconds or not math.isfinite(seconds):
         return None
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -168,6 +168,7 @@ def _read_config(file: Path) -> dict[str, dict[str, Any]]:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not all(_is_section(*item) for item in config.items()):
         raise ValueError("it has no sections")
+    json.dumps(config, sort_keys=True, default=str)  # or runs could not be compared: keys of two kinds, a circle
     return config
 
 

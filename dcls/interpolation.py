@@ -82,7 +82,8 @@ class Interpolation:
         spreads, shapes = self.spread(sigma[:ndim]), list(sigma[ndim:])
         if self.whiten is None:
             return torch.diag_embed(spreads.square().movedim(0, -1)).movedim((-2, -1), (0, 1))
-        columns = [torch.stack(self.whiten(unit, list(spreads), shapes)) for unit in _units(spreads)]
+        per_axis = list(spreads)
+        columns = [torch.stack(self.whiten(unit, per_axis, shapes)) for unit in _units(per_axis)]
         whitening = torch.stack(columns, -1).movedim(0, -2)  # A, (..., ndim, ndim)
         return torch.linalg.inv_ex(whitening.mT @ whitening).inverse.movedim((-2, -1), (0, 1))
 

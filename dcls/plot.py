@@ -196,7 +196,7 @@ def _elements(layer: DclsNd, channel: int, slice_index: int | None = None) -> li
     axes = layer.dilated_kernel_size, learned
     place, width = places_of(positions, *axes).T, spreads_of(radii, *axes, elsewhere=_RING).T  # (elements, axes)
     last_two = [learned.index(axis) for axis in range(layer.ndim)[-2:] if axis in learned]
-    tie = covariance[*last_two].flatten() if len(last_two) == 2 else torch.zeros(len(place))
+    tie = covariance[tuple(last_two)].flatten() if len(last_two) == 2 else torch.zeros(len(place))
     if slice_index is not None:
         first, last = axis_bounds(layer.dilated_kernel_size[0])
         is_near = place[:, 0].round().clamp(first, last) - first == slice_index

@@ -1,6 +1,8 @@
 """From the folders of finished runs to one table for each group of rows."""
 
+import csv
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +17,18 @@ from reproduction.comparison import Comparison, compare_by_seed, mean_and_deviat
 from reproduction.movement import movement_by_epoch
 from reproduction.row import Row
 from reproduction.runs import RowRun, recipe_note
+from training.config import ScheduleConfig
 from training.metrics import counted_weights, read_metrics
 from training.run_folder import ENVIRONMENT, METRICS
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run reached after its last epoch, of the averaged weights where it has them."""
+    """What a finished run reached after its last epoch, of the averaged weights where it has them.
+
+    Attributes:
+        place: With what, where and when it was trained.
+    """
 
     seed: int
     top1: float
@@ -31,7 +38,7 @@ class Result:
     parameters: int
     multiply_adds: int | None
     history: list[dict[str, float]]
-    environment: dict[str, Any]
+    place: str
     changed_keys: list[str]
 
 
@@ -108,11 +115,33 @@ class Table:
         )
 
     def write(self, folder: Path) -> None:
-        """Write TABLE.md, TABLE.csv and TABLE-runs.csv."""
+        """Write TABLE.md, TABLE.csv and TABLE-runs.csv.
+
+        Raises:
+            UserError: no run is finished, or the folder holds runs that this table does not.
+        """
+        runs_file = folder / f"{self.name}-runs.csv"
+        self._check_nothing_is_lost(runs_file)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
         (folder / f"{self.name}.csv").write_text(self.csv(), encoding="utf-8")
-        (folder / f"{self.name}-runs.csv").write_text(self.runs_csv(), encoding="utf-8")
+        runs_file.write_text(self.runs_csv(), encoding="utf-8")
+
+    def _check_nothing_is_lost(self, runs_file: Path) -> None:
+        runs = {(row.row.name, str(seed)) for row in self.rows for seed in row.results}
+        if not runs:
+            raise UserError(f"no run of {self.name} is finished, so there is nothing to write")
+        if not runs_file.is_file():
+            return
+        with runs_file.open(newline="", encoding="utf-8") as lines:
+            kept = {(line["row"], line["seed"]) for line in csv.DictReader(lines)}
+        if lost := sorted(kept - runs):
+            named = ", ".join(f"{row} with seed {seed}" for row, seed in lost[:3])
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            raise UserError(
+                f"{runs_file} holds runs that are not collected now: {named}{more}",
+                "collect them together, choose another --out or rename the folder of runs",
+            )
 
     def _line(self, row: RowResult) -> dict[str, str]:
         facts = row.row.facts
@@ -162,12 +191,7 @@ class Table:
         }
 
     def _provenance(self) -> str:
-        places = {
-            f"commit {(e['commit'] or 'unknown')[:10]}, torch {e['packages']['torch']}, timm {e['packages']['timm']}, "
-            f"Python {e['python']}, {e['gpu'] or str(e['cores']) + ' cores of ' + e['processor']}, {e['date'][:10]}"
-            for row in self.rows
-            for e in row.values("environment")
-        }
+        places = {place for row in self.rows for place in row.values("place")}
         return "\n".join(f"Trained with: {place}" for place in sorted(places))
 
 
@@ -214,19 +238,48 @@ def read_result(run: RowRun) -> Result:
         epochs = read_metrics(run.folder / METRICS)
         history = [epoch | movement.get(int(epoch["epoch"]) + 1, {}) for epoch in epochs]
         environment = json.loads((run.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        config = run.trained_config()
         last = history[-1]
         weights = counted_weights(last)
+        top1, top5, train_loss = (last[key] for key in (f"{weights}_top1", f"{weights}_top5", "train_loss"))
+        _check_run(run, config, len(history), (top1, top5, train_loss))
         return Result(
             seed=run.seed,
-            top1=last[f"{weights}_top1"],
-            top5=last[f"{weights}_top5"],
-            train_loss=last["train_loss"],
+            top1=top1,
+            top5=top5,
+            train_loss=train_loss,
             images_per_second=statistics.median(epoch["train_images_per_second"] for epoch in history),
             parameters=environment["model"]["parameters"],
             multiply_adds=environment["model"].get("multiply_adds"),
             history=history,
-            environment=environment,
+            place=_place(environment),
             changed_keys=run.changed_keys(),
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{run.folder} cannot be collected: {error!r}", "train it again or remove it") from None
+        reason = error if isinstance(error, UserError) else repr(error)
+        raise UserError(f"{run.folder} cannot be collected: {reason}", "train it again or remove it") from None
+
+
+def _check_run(run: RowRun, config: dict[str, Any], epochs: int, numbers: Iterable[float]) -> None:
+    """Refuse a run whose last line is not its outcome.
+
+    Raises:
+        UserError: it is a copy of a run with another seed, metrics.csv has lost its end, or training diverged.
+    """
+    seed, length = config["training"]["seed"], ScheduleConfig(**config["schedule"]).total_epochs
+    if seed != run.seed:
+        raise UserError(f"it was trained with seed {seed}")
+    if epochs != length:
+        raise UserError(f"{METRICS} has {epochs} of {length} epochs")
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"the last line of {METRICS} has a number that is not finite")
+
+
+def _place(environment: dict[str, Any]) -> str:
+    """Say with what, where and when a run was trained."""
+    packages, commit = environment["packages"], environment["commit"] or "unknown"
+    hardware = environment["gpu"] or f"{environment['cores']} cores of {environment['processor']}"
+    return (
+        f"commit {commit[:10]}, torch {packages['torch']}, timm {packages['timm']}, Python {environment['python']}, "
+        f"{hardware}, {environment['date'][:10]}"
+    )

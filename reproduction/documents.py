@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from dcls.errors import UserError
 from evaluation.model_list import models_table
 from reproduction.overview import config_header, overview, power_of, results_table
 from reproduction.row import REPOSITORY
@@ -27,17 +28,24 @@ def documents(root: Path = REPOSITORY) -> dict[Path, str]:
     """Return the text that README.md and every document below docs/ should have, all generated tables in place.
 
     Raises:
-        ValueError: a document asks for a table that does not exist.
+        UserError: a document asks for a table that does not exist, or results are damaged.
     """
     files = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
-    return {file: fill_blocks(file.read_text(encoding="utf-8")) for file in files}
+    return {file: _filled(file) for file in files}
+
+
+def _filled(file: Path) -> str:
+    try:
+        return fill_blocks(file.read_text(encoding="utf-8"))
+    except UserError as error:
+        raise error.replace(origin=str(file)) from None
 
 
 def fill_blocks(text: str) -> str:
     """Replace what is between each ``<!-- table: NAME -->`` and ``<!-- end -->`` by the table.
 
     Raises:
-        ValueError: there is no table of this name.
+        UserError: there is no table of this name.
     """
     return _BLOCK.sub(lambda block: f"{block[1]}{table(block[2])}\n{block[3]}", text)
 
@@ -47,7 +55,7 @@ def table(name: str) -> str:
     """Generate one table, or return what a benchmark or ``collect`` wrote: its table with machine, versions and date.
 
     Raises:
-        ValueError: there is no table of this name.
+        UserError: there is no table of this name.
     """
     if name.startswith(("benchmarks/results/", "parity/results/")):
         return (REPOSITORY / name).read_text(encoding="utf-8").strip()
@@ -59,9 +67,9 @@ def table(name: str) -> str:
         return study_table(name.removeprefix("studies/"))
     if name not in TABLES:
         studies = [f"studies/{study}" for study in all_studies()]
-        raise ValueError(
-            f"no table {name!r}; there are {', '.join([*TABLES, *studies])} and files of benchmarks/results, "
-            "parity/results and results"
+        raise UserError(
+            f"there is no table {name!r}",
+            f"take {', '.join([*TABLES, *studies])} or a file of benchmarks/results, parity/results or results",
         )
     return TABLES[name]()
 

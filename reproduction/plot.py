@@ -75,8 +75,8 @@ def _draw_curves(axes: Axes, members: list[RowResult]) -> None:
     for x, row in enumerate(members):
         histories = row.values("history")
         epochs = [epoch["epoch"] + 1 for epoch in histories[0]]
-        key = f"{counted_weights(histories[0][0])}_top1"
-        means = [sum(epoch[key] for epoch in at) / len(at) for at in zip(*histories, strict=False)]
+        top1 = [[epoch[f"{counted_weights(epoch)}_top1"] for epoch in history] for history in histories]
+        means = [sum(at) / len(at) for at in zip(*top1, strict=False)]
         marker = "o" if len(means) == 1 else None  # a line through one point is none
         axes.plot(epochs[: len(means)], means, color=f"C{x}", marker=marker, label=row.row.variant)
     axes.set(xlabel="epoch", ylabel="validation top-1 (%)")

@@ -66,8 +66,16 @@ def find_rows(patterns: Sequence[str]) -> list[Row]:
     for pattern in patterns:
         matches = [row for row in rows if any(fnmatch(name, pattern) for name in row.names)]
         if not matches:
-            near = difflib.get_close_matches(pattern, [name for row in rows for name in row.names], n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "`reproduce.py list` shows all"
-            raise UserError(f"no row {pattern!r}", hint)
+            raise UserError(f"no row {pattern!r}", _hint(pattern, [name for row in rows for name in row.names]))
         found.update({row.full_name: row for row in matches})
     return list(found.values())
+
+
+def _hint(pattern: str, names: Sequence[str]) -> str:
+    """Name rows that may be meant: of the same table or study, if there is one."""
+    table, slash, _ = pattern.partition("/")
+    if of_table := [name for name in names if slash and name.startswith(f"{table}/")]:
+        near = difflib.get_close_matches(pattern, of_table, n=3, cutoff=0.0)
+        return f"{table} has {', '.join(near)}, ...; `reproduce.py list` shows all"
+    near = difflib.get_close_matches(pattern, names, n=3)
+    return f"did you mean {', '.join(near)}?" if near else "`reproduce.py list` shows all"

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from dcls.errors import UserError
 from reproduction.row import Row
 from training.checkpoints.resume import differences
 from training.run_folder import CONFIG, WEIGHTS
@@ -17,6 +19,7 @@ _OF_THE_MACHINE = {
     "training.channels_last", "training.compile", "training.gradient_checkpointing", "training.deterministic",
     "training.device",
 }  # fmt: skip
+_OF_THE_RUN = {"training.seed", "checkpoint.dir", "checkpoint.name", "checkpoint.resume"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,14 @@ class RowRun:
         """Whether it has been trained to its end."""
         return (self.folder / WEIGHTS).is_file()
 
+    def trained_config(self) -> dict[str, Any]:
+        """Read what the run was trained with, by section and key."""
+        config: dict[str, Any] = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
+        return config
+
     def changed_keys(self) -> list[str]:
         """Keys of the recipe that the run was trained with other values of than its row has."""
-        trained = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
-        return [key for key in differences(trained, self.row.config) if key not in _OF_THE_MACHINE]
+        return [key for key in differences(self.trained_config(), self.row.config) if key not in _OF_THE_MACHINE]
 
     def arguments(self, overrides: Sequence[str] = ()) -> list[str]:
         """Of train.py: begins the run, or continues it where it stopped."""
@@ -63,6 +70,17 @@ class RowRun:
             f"logging.wandb_group={self.row.name}",
             *overrides,
         ]
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse those that would make the runs of a launch one run.
+
+    Raises:
+        UserError: a launch gives this key each run's own value.
+    """
+    for override in overrides:
+        if (key := override.partition("=")[0]) in _OF_THE_RUN:
+            raise UserError(f"each run has a {key} of its own", "take --seeds and --runs", key="--set")
 
 
 def recipe_note(changed_keys: Iterable[Sequence[str]]) -> str:

@@ -1,6 +1,7 @@
 """Finished runs of the studies, as ``reproduce.py collect`` left them in the folders of results/studies."""
 
 import csv
+import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,11 +62,22 @@ def read_runs(results: Path = RESULTS) -> Runs:
 
 
 def read_collection(file: Path) -> Runs:
-    """Read the runs of one folder."""
+    """Read the runs of one folder.
+
+    Raises:
+        UserError: the file holds no run, or is damaged.
+    """
     found = Runs()
-    with file.open(newline="", encoding="utf-8") as lines:
-        for line in csv.DictReader(lines):
-            row, seed, changed = line.pop("row"), int(line.pop("seed")), line.pop("changed_keys", "")
-            run = found.setdefault(row, {}).setdefault(seed, StudyRun(changed_keys=changed.split()))
-            run.epochs.append({key: float(value) for key, value in line.items() if value})
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            for line in csv.DictReader(lines):
+                row, seed, changed = line.pop("row"), int(line.pop("seed")), line.pop("changed_keys", "")
+                run = found.setdefault(row, {}).setdefault(seed, StudyRun(changed_keys=changed.split()))
+                run.epochs.append({key: float(value) for key, value in line.items() if value})
+                if not math.isfinite(run.top1) or not math.isfinite(run.images_per_second):
+                    raise ValueError(f"a number of {row} is not finite")
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f"{file} is damaged: {error!r}", "collect its runs again") from None
+    if not found:
+        raise UserError(f"{file} holds no run", "collect its runs again, or remove its folder")
     return found

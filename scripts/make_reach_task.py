@@ -13,11 +13,17 @@ multiples of a cell, any place within a cell is as likely in all classes.
 
 import argparse
 import tarfile
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import _checkout  # noqa: F401
 import numpy as np
 from make_quickstart_data import add_file, encode_png
+
+from dcls.errors import UserError
+from training.atomic_io import write_atomic
+from training.cli import cli_errors
 
 HEIGHT, WIDTH = 24, 216
 DISTANCES = (64, 72, 80, 88)
@@ -33,18 +39,33 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--seed", type=int, default=0, help="another one gives other images [%(default)s]")
     options = parser.parse_args()
-    write_task(options.out, options.seed)
+    with cli_errors():
+        write_task(options.out, options.seed)
 
 
 def write_task(out: Path, seed: int, images_per_class: dict[str, int] = IMAGES_PER_CLASS) -> None:
-    """Write an archive for each split, the same bytes for the same seed."""
+    """Write an archive for each split, the same bytes for the same seed.
+
+    Raises:
+        UserError: one of them is there, or the seed is negative.
+    """
+    if seed < 0:
+        raise UserError(f"a seed is not negative, got {seed}", key="--seed")
+    files = {split: out / f"{split}.tar" for split in images_per_class}
+    for file in files.values():
+        if file.exists():
+            raise UserError(f"{file} already exists", "remove it or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     for place, (split, count) in enumerate(images_per_class.items()):
-        with tarfile.open(out / f"{split}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
-            for distance in DISTANCES:
-                for index in range(count):
-                    pixels = draw_image(distance, np.random.default_rng([seed, place, distance, index]))
-                    add_file(archive, f"{distance}-pixels/{index:05d}.png", encode_png(pixels))
+        write_atomic(files[split], partial(_write_split, seed=[seed, place], count=count))
+
+
+def _write_split(file: BinaryIO, seed: list[int], count: int) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for distance in DISTANCES:
+            for index in range(count):
+                pixels = draw_image(distance, np.random.default_rng([*seed, distance, index]))
+                add_file(archive, f"{distance}-pixels/{index:05d}.png", encode_png(pixels))
 
 
 def draw_image(distance: int, random: np.random.Generator) -> np.ndarray:

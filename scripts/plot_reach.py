@@ -17,13 +17,14 @@ import numpy as np
 from make_reach_task import DISTANCES
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from safetensors.numpy import load_file
 
+from dcls.checkpoints.reading import read_weights
 from dcls.errors import UserError
 from reproduction.studies import all_studies
 from training.cli import cli_errors
+from training.metrics import read_metrics
 from training.position_history import load_history
-from training.run_folder import WEIGHTS
+from training.run_folder import METRICS, WEIGHTS
 
 CELL = 8  # pixels
 BINS = np.arange(-0.25, 22.5, 0.5)
@@ -100,13 +101,15 @@ def read_pairs(run: Path) -> Pairs:
     """Return, for every pair of elements of a kernel, its distance before and after training and its mass.
 
     Raises:
-        UserError: the run has not kept its positions from before training.
+        UserError: the run has not kept its positions from before and after training.
     """
-    weights = {name: array for name, array in load_file(run / WEIGHTS).items() if name.endswith("conv_dw.weight")}
-    (weight,) = weights.values()  # (O, 1, N): there is one block
-    history = load_history(run)
-    if not history or history[0][0] != 0:
-        raise UserError(f"{run} has not kept its positions from before training", "remove it and launch its row again")
+    weights = {name: tensor for name, tensor in read_weights(run / WEIGHTS).items() if name.endswith("conv_dw.weight")}
+    weight = next(iter(weights.values())).numpy()  # (O, 1, N): there is one block
+    history, epochs = load_history(run), len(read_metrics(run / METRICS))
+    if [epoch for epoch, _ in history[:1] + history[-1:]] != [0, epochs]:
+        raise UserError(
+            f"{run} has not kept its positions from before and after training", "remove it and launch its row again"
+        )
     first, last = (next(iter(elements.values()))[0][1, :, 0].astype(float) for _, elements in (history[0], history[-1]))
     one, other = np.triu_indices(weight.shape[-1], 1)
     mass = np.abs(weight[:, 0, one] * weight[:, 0, other]).ravel()

@@ -11,6 +11,7 @@ A launch can be repeated at any time: finished runs are left alone, interrupted 
 
 import argparse
 import importlib
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,7 @@ from reproduction.collect import collect
 from reproduction.overview import overview, results_table, studies_table
 from reproduction.plot import plot_table
 from reproduction.rows import all_rows, find_rows
-from reproduction.runs import RowRun, plan_runs
+from reproduction.runs import RowRun, check_overrides, plan_runs
 from reproduction.studies import TABLE as STUDIES
 from reproduction.study_plot import study_plots
 from reproduction.study_runs import RUNS_FILE, read_collection
@@ -59,7 +60,7 @@ def _add_launch(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "rows", nargs="+", metavar="ROW", help="such as imagenet/convnext_tiny, or a pattern: 'spreads/embedded_*'"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
+    parser.add_argument("--seeds", nargs="+", type=_seed, default=[0], metavar="N")
     parser.add_argument("--launcher", choices=("local", "torchrun", "slurm", "submitit"), default="local")
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="FOLDER", help="where runs are kept [%(default)s]")
     parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="for all runs, see train.py")
@@ -90,8 +91,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
 def launch(options: argparse.Namespace) -> None:
     """Train what is not finished."""
+    check_overrides(options.set)
     runs = plan_runs(find_rows(options.rows), options.seeds, options.runs.resolve())
     pending = [run for run in runs if not run.is_finished]
     for run in runs:
@@ -110,7 +119,7 @@ def _launch_pending(pending: list[RowRun], options: argparse.Namespace) -> None:
     processes = local.processes_of_a_run(options.launcher, options.processes)
     if options.dry_run:
         for run in pending:
-            print(*local.command(run, processes, options.set))
+            print(shlex.join(local.command(run, processes, options.set)))
     else:
         local.train_all(pending, options.at_once, processes, options.set)
 

@@ -31,6 +31,7 @@ from reproduction.documents import configurations, documents
 from reproduction.row import REPOSITORY
 from reproduction.study_plot import study_plots
 from reproduction.study_runs import read_runs
+from training.cli import cli_errors
 
 PLOTS = REPOSITORY / "docs/images/studies"
 
@@ -40,17 +41,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     options = parser.parse_args()
+    with cli_errors():
+        write(check=options.check)
+
+
+def write(*, check: bool) -> None:
+    """Write what is out of date, or only name it and fail."""
     wanted = {file: text.encode() for file, text in (documents() | configurations()).items()}
     outdated = {file: content for file, content in wanted.items() if not _holds(file, content)}
     plots = [plot for plot in study_plots(read_runs()) if not plot.is_current(PLOTS)]
-    if not options.check:
+    if not check:
         for file, content in outdated.items():
             file.write_bytes(content)
         for plot in plots:
             plot.write(PLOTS)
     for file in [*outdated, *(PLOTS / f"{plot.name}.png" for plot in plots)]:
-        print(f"{file.relative_to(REPOSITORY)}{' is out of date' if options.check else ''}")
-    if options.check and (outdated or plots):
+        print(f"{file.relative_to(REPOSITORY)}{' is out of date' if check else ''}")
+    if check and (outdated or plots):
         sys.exit("error: run `python scripts/write_tables.py`")
 
 

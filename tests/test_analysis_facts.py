@@ -1,5 +1,6 @@
 import math
 
+import pytest
 from report_runs import DENSE, report_run
 
 from analysis.facts import difference_table, machine_table, outcome_table
@@ -21,6 +22,14 @@ def test_an_epoch_without_a_finite_accuracy_is_not_the_best(tmp_path) -> None:
     lines = [dict(zip(table.columns, line, strict=True)) for line in table.texts()]
     assert [line["top-1, best epoch (%)"] for line in lines] == ["10", "–"]
     assert [line["top-1, last epoch (%)"] for line in lines] == ["9", "–"]
+
+
+@pytest.mark.parametrize("column", ["train_images_per_second", "updates"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_time_that_cannot_be_computed_is_left_out(tmp_path, column, value) -> None:
+    (run,) = read_runs([report_run(tmp_path, "some")])
+    run.history[-1][column] = value
+    assert outcome_table([run]).texts()[0][-1] in ("–", "0\u00a0min\u00a01\u00a0s")
 
 
 def test_machines_have_versions_and_hardware(tmp_path) -> None:

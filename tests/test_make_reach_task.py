@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 from processes import run_script
 
+from dcls.errors import UserError
+
 SMALL = {"train": 20, "val": 4}
 
 
@@ -34,6 +36,26 @@ def test_discs_are_apart_as_the_class_says_and_no_window_of_seven_cells_holds_bo
 def test_all_classes_begin_at_any_place_in_a_cell() -> None:
     for distance in task.DISTANCES:
         assert distance % 8 == 0 == (task.WIDTH - 2 * task.BORDER - distance) % 8
+
+
+def test_archives_are_written_whole_and_what_is_there_is_kept(tmp_path, monkeypatch) -> None:
+    drawn, draw = [], task.draw_image
+
+    def draw_some(*arguments) -> np.ndarray:
+        drawn.append(arguments)
+        if len(drawn) > 5:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    monkeypatch.setattr(task, "draw_image", draw_some)
+    with pytest.raises(KeyboardInterrupt):
+        task.write_task(tmp_path / "reach", 0, {"train": 1, "val": 1})
+    assert [file.name for file in (tmp_path / "reach").glob("*.tar")] == ["train.tar"]
+    with pytest.raises(UserError, match=r"train.tar already exists; remove it or choose another folder"):
+        task.write_task(tmp_path / "reach", 0, {"train": 1, "val": 1})
+    with pytest.raises(UserError, match="a seed is not negative, got -1"):
+        task.write_task(tmp_path / "other", -1)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_tiny_run(tmp_path) -> None:

@@ -10,6 +10,7 @@ def finished_run(folder) -> None:
     """Leave one kernel of two elements that move from 1 to 9 cells apart, and a third without weight."""
     (folder / "positions").mkdir(parents=True)
     save_file({"stages.3.blocks.0.conv_dw.weight": np.array([[[1.0, -2.0, 0.0]]])}, folder / "model.safetensors")
+    (folder / "metrics.csv").write_text("epoch,val_top1\n0,25.0\n")
     for epoch, columns in enumerate(([0.0, 1.0, 5.0], [-4.0, 5.0, 5.0])):
         positions = np.stack([np.zeros(3), columns]).reshape(2, 1, 1, 3)
         np.savez(folder / "positions" / f"epoch_{epoch:04d}.npz", **{"conv_dw.positions": positions})
@@ -36,8 +37,9 @@ def test_a_panel_for_each_row_that_is_finished(tmp_path) -> None:
     assert after[after[:, 1].argmax(), 0] == pytest.approx(9, abs=0.25), "all mass is of the pair that moved to 9 cells"
 
 
-def test_a_run_without_its_first_positions_is_named(tmp_path) -> None:
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_run_without_its_first_or_last_positions_is_named(tmp_path, epoch) -> None:
     finished_run(tmp_path / "run")
-    (tmp_path / "run" / "positions" / "epoch_0000.npz").unlink()
-    with pytest.raises(UserError, match="run has not kept its positions from before training"):
+    (tmp_path / "run" / "positions" / f"epoch_{epoch:04d}.npz").unlink()
+    with pytest.raises(UserError, match="run has not kept its positions from before and after training"):
         plot_reach.read_pairs(tmp_path / "run")

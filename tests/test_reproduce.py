@@ -1,6 +1,7 @@
 """scripts/reproduce.py: rows, launches on this machine, and the table made of finished runs."""
 
 import csv
+import shlex
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ def test_a_launch_trains_what_is_not_finished_and_collect_makes_the_table(tiny_o
     launch = ["launch", *ROWS, "--seeds", "0", "1", "--runs", runs, "--at-once", "2", "--set", *tiny_overrides]
     dry = run_script("scripts/reproduce.py", *launch, "--dry-run")
     assert dry.stdout.count("train.py --config=configs/studies/fashion.yaml") == 4 and not runs.exists()
+    commands = [shlex.split(line) for line in dry.stdout.splitlines()]
+    assert all("model.options.dims=[8, 8, 8, 8]" in command for command in commands), "as a shell would read them"
 
     first = run_script("scripts/reproduce.py", *launch, "schedule.epochs=1")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -70,3 +73,18 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_
     assert "fashion_dense-seed0: failed after" in result.stdout and "last.pt" in result.stdout
     assert "fashion_gaussian-seed0: done in" in result.stdout
     assert result.stderr.startswith("error: failed: ") and "the same command continues them" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seeds", "-1"], "argument --seeds: must not be negative"),
+        (
+            ["--set", "training.seed=7"],
+            "error: --set: each run has a training.seed of its own; take --seeds and --runs",
+        ),
+    ],
+)
+def test_a_launch_whose_runs_would_be_one_or_none_is_refused(tmp_path, arguments, message) -> None:
+    result = run_script("scripts/reproduce.py", "launch", *ROWS, "--runs", tmp_path / "runs", *arguments)
+    assert result.returncode and result.stderr.strip().endswith(message) and not (tmp_path / "runs").exists()

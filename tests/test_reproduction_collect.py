@@ -92,7 +92,67 @@ def test_an_empty_cell_is_a_value_that_was_not_measured(tmp_path) -> None:
     finished_run(tmp_path, ROWS[0], 0, 80.0)
     metrics = tmp_path / "studies" / "fashion_dense-seed0" / "metrics.csv"
     head, *rows = metrics.read_text().splitlines()
-    metrics.write_text("\n".join([f"{head},loader_images_per_second", f"{rows[0]},700.5", f"{rows[1]},", ""]))
+    empty = [f"{row}," for row in rows[1:]]
+    metrics.write_text("\n".join([f"{head},loader_images_per_second", f"{rows[0]},700.5", *empty, ""]))
     (result,) = one_table(tmp_path, ROWS[0]).rows[0].results.values()
     assert result.top1 == 80.0
-    assert [epoch.get("loader_images_per_second") for epoch in result.history] == [700.5, None]
+    assert [epoch.get("loader_images_per_second") for epoch in result.history[:2]] == [700.5, None]
+
+
+def _damage(file, old, new) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "file, old, new, problem",
+    [
+        ("config.yaml", "seed: 0", "seed: 7", "it was trained with seed 7"),
+        ("metrics.csv", ",60.0,", ",nan,", "the last line of metrics.csv has a number that is not finite"),
+        ("metrics.csv", "val_top1", "top1", "KeyError('val_top1')"),
+        ("environment.json", '"commit"', '"x"', "KeyError('commit')"),
+        ("environment.json", "{", "[", "JSONDecodeError"),
+        ("config.yaml", "schedule:", "x:", "KeyError('schedule')"),
+    ],
+)
+def test_a_run_whose_outcome_cannot_be_trusted_is_named(tmp_path, file, old, new, problem) -> None:
+    for seed in range(2):
+        finished_run(tmp_path, ROWS[0], seed, 60.0)
+    _damage(tmp_path / "studies" / "fashion_dense-seed0" / file, old, new)
+    with pytest.raises(UserError) as raised:
+        collect(tmp_path, find_rows(ROWS))
+    assert "fashion_dense-seed0 cannot be collected: " in str(raised.value) and problem in str(raised.value)
+
+
+def test_a_table_that_lost_its_end_is_named(tmp_path) -> None:
+    finished_run(tmp_path, ROWS[0], 0, 60.0)
+    metrics = tmp_path / "studies" / "fashion_dense-seed0" / "metrics.csv"
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(UserError, match=f"metrics.csv has {len(lines) - 2} of {len(lines) - 1} epochs"):
+        collect(tmp_path, find_rows(ROWS))
+
+
+def test_one_seed_with_averaged_weights_and_one_without_are_drawn(tmp_path) -> None:
+    finished_run(tmp_path, ROWS[0], 0, 60.0)
+    finished_run(tmp_path, ROWS[0], 1, 60.0, ema=62.0)
+    table = one_table(tmp_path, *ROWS)
+    assert table.cells()[0]["top-1"] == "61.00 ± 1.41" and len(plot_table(table, tmp_path)) == 2
+
+
+def test_what_was_collected_before_is_never_lost(tmp_path) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    for seed in range(2):
+        finished_run(runs, ROWS[0], seed, 60.0)
+    one_table(runs, *ROWS).write(out)
+    finished_run(runs, ROWS[1], 0, 61.0)
+    table = one_table(runs, *ROWS)
+    table.write(out)
+    before = {file: file.read_text() for file in out.iterdir()}
+    with pytest.raises(UserError, match="holds runs that are not collected now: fashion_dense with seed 0, .* seed 1;"):
+        one_table(runs, ROWS[1]).write(out)
+    (runs / "studies" / "fashion_gaussian-seed0" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no run of studies is finished, so there is nothing to write"):
+        one_table(runs, ROWS[1]).write(tmp_path / "other")
+    assert {file: file.read_text() for file in out.iterdir()} == before and not (tmp_path / "other").exists()

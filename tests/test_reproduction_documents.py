@@ -2,6 +2,7 @@
 
 import pytest
 
+from dcls.errors import UserError
 from reproduction.documents import documents, fill_blocks
 
 
@@ -22,5 +23,5 @@ def test_documents_are_the_readme_and_everything_below_docs(tmp_path) -> None:
 
 
 def test_an_unknown_table_is_named() -> None:
-    with pytest.raises(ValueError, match="no table 'result'; there are results, rows, models"):
+    with pytest.raises(UserError, match="no table 'result'; take results, rows, models"):
         fill_blocks("<!-- table: result -->\n<!-- end -->\n")

@@ -9,3 +9,7 @@ def test_rows_are_found_by_name_and_pattern() -> None:
     assert len(find_rows(["comparison/*", "comparison/cifar10_*"])) == 8
     with pytest.raises(UserError, match="no row 'convnext_tinny'; did you mean convnext_tiny"):
         find_rows(["convnext_tinny"])
+    with pytest.raises(
+        UserError, match=r"no row 'comparison/embedded_\*'; comparison has (comparison/\w+, ){3}\.\.\.; `r"
+    ):
+        find_rows(["comparison/embedded_*"])

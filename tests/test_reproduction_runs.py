@@ -1,7 +1,9 @@
+import pytest
 from finished_runs import ROWS
 
+from dcls.errors import UserError
 from reproduction.rows import find_rows
-from reproduction.runs import plan_runs
+from reproduction.runs import check_overrides, plan_runs
 
 
 def test_a_run_is_told_apart_by_its_seed_alone(tmp_path) -> None:
@@ -9,3 +11,10 @@ def test_a_run_is_told_apart_by_its_seed_alone(tmp_path) -> None:
     assert first.folder != second.folder
     differing = set(first.arguments()) ^ set(second.arguments())
     assert {argument.partition("=")[0] for argument in differing} == {"training.seed", "checkpoint.name"}
+
+
+@pytest.mark.parametrize("key", ["training.seed", "checkpoint.dir", "checkpoint.name", "checkpoint.resume"])
+def test_what_tells_runs_apart_is_not_set_for_all(key) -> None:
+    check_overrides(["schedule.epochs=1", "logging.wandb=online"])
+    with pytest.raises(UserError, match=f"--set: each run has a {key} of its own; take --seeds and --runs"):
+        check_overrides(["schedule.epochs=1", f"{key}=1"])

@@ -34,5 +34,21 @@ def test_all_folders_are_read_and_no_run_counts_twice(tmp_path) -> None:
         read_runs(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "line, problem",
+    [
+        ("a,0,,0.0", "KeyError"),
+        ("a,x,,0.0,50.0,,100", "invalid literal"),
+        ("a,0,,0.0,nan,,100", "a number of a is not finite"),
+        ("", "holds no run; collect its runs again, or remove its folder"),
+    ],
+)
+def test_a_damaged_collection_is_named(tmp_path, line, problem) -> None:
+    file = collected(tmp_path / "one", line)
+    with pytest.raises(UserError, match=f"{file} (is damaged|holds no run).*") as raised:
+        read_collection(file)
+    assert problem in str(raised.value)
+
+
 def test_without_results_there_are_no_runs(tmp_path) -> None:
     assert read_runs(tmp_path) == {}

@@ -112,12 +112,13 @@ class PositionWarnings:
             case "outside":
                 return (
                     f"up to {percent} of the elements of {names} left the kernel; "
-                    "set optimizer.clamp_positions=true to keep them inside"
+                    "set optimizer.clamp_positions=true to keep them inside, or lower optimizer.positions_lr_scale"
                 )
             case "border":
                 return (
                     f"up to {percent} of the elements of {names} are at the border of the kernel; "
-                    f"a larger {options}.dilated_kernel_size gives them room"
+                    f"a larger {options}.dilated_kernel_size gives them room, a lower optimizer.positions_lr_scale "
+                    "keeps them closer"
                 )
             case "coinciding":
                 return (
@@ -139,7 +140,8 @@ class PositionWarnings:
     def _way_apart(self, options: str, epoch: int) -> str:
         repels_from = self._config.optimizer.repulsion_start_epoch
         if repels_from is None or repels_from >= epoch:
-            return f"set optimizer.repulsion_start_epoch={epoch} to push them apart"
+            start = epoch if epoch < self._config.schedule.total_epochs else 0  # what has ended would not repel
+            return f"set optimizer.repulsion_start_epoch={start} to push them apart"
         return f"lower {options}.kernel_count"
 
 
