@@ -12,10 +12,16 @@ import argparse
 import gzip
 import io
 import tarfile
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
+import _checkout  # noqa: F401
 import numpy as np
 from PIL import Image
+
+from training.atomic_io import write_atomic
+from training.cli import cli_errors
 
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot"]
 IMAGES_PER_CLASS = {"train": ("train", 400), "val": ("t10k", 100)}
@@ -27,14 +33,20 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="folder of the original files")
     parser.add_argument("out", type=Path, help="folder to write")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for split, (original, count) in IMAGES_PER_CLASS.items():
-        images = read_idx(options.source / f"{original}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
-        labels = read_idx(options.source / f"{original}-labels-idx1-ubyte.gz", header=8)
-        with tarfile.open(options.out / f"{split}.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
-            for label, name in enumerate(CLASSES):
-                for index in np.flatnonzero(labels == label)[:count]:
-                    add_file(archive, f"{name}/{index:05d}.png", encode_png(images[index]))
+    with cli_errors():
+        options.out.mkdir(parents=True, exist_ok=True)
+        for split, (original, count) in IMAGES_PER_CLASS.items():
+            images = read_idx(options.source / f"{original}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
+            labels = read_idx(options.source / f"{original}-labels-idx1-ubyte.gz", header=8)
+            write_split = partial(_write_split, images=images, labels=labels, count=count)
+            write_atomic(options.out / f"{split}.tar", write_split)
+
+
+def _write_split(file: BinaryIO, images: np.ndarray, labels: np.ndarray, count: int) -> None:
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for label, name in enumerate(CLASSES):
+            for index in np.flatnonzero(labels == label)[:count]:
+                add_file(archive, f"{name}/{index:05d}.png", encode_png(images[index]))
 
 
 def read_idx(path: Path, header: int) -> np.ndarray:
