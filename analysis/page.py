@@ -75,7 +75,7 @@ def render(runs: Sequence[RunData]) -> str:
 
 def _of_the_first(groups: Sequence[RunGroup]) -> str:
     several = any(len(group.runs) > 1 for group in groups)
-    return "Of runs that differ in their seed only, the first one is shown." if several else ""
+    return "Of runs that differ in their seed only, the first that kept its weights is shown." if several else ""
 
 
 def _figures(sections: Sequence[Section]) -> dict[str, Any]:

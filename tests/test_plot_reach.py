@@ -1,9 +1,13 @@
 import numpy as np
 import plot_reach
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from dcls.errors import UserError
+from reproduction.row import REPOSITORY
+from reproduction.studies import all_studies
+from reproduction.study_runs import read_runs
 
 
 def finished_run(folder) -> None:
@@ -43,3 +47,10 @@ def test_a_run_without_its_first_or_last_positions_is_named(tmp_path, epoch) -> 
     (tmp_path / "run" / "positions" / f"epoch_{epoch:04d}.npz").unlink()
     with pytest.raises(UserError, match="run has not kept its positions from before and after training"):
         plot_reach.read_pairs(tmp_path / "run")
+
+
+def test_the_picture_of_the_page_shows_every_row_of_its_table() -> None:
+    study = all_studies()["reach"]
+    rows = [study.facts.variants[name] for name in study.measured("reach", read_runs())]
+    shown = Image.open(REPOSITORY / "docs/images/studies/reach_positions.png").info["Description"]
+    assert shown.split("; ") == [f"{row.title}, 6 seeds" for row in rows if "model.dcls" in row.set]
