@@ -31,7 +31,7 @@ def table_figures(table: Table) -> dict[str, Figure]:
 
 
 def _figure(groups: dict[str, list[RowResult]], draw: Callable[[Axes, list[RowResult]], None]) -> Figure:
-    """Draw at most two panels beside each other."""
+    """Draw a panel for each group, in at most two columns."""
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(4.8 * columns, 3.2 * rows), layout="constrained")
