@@ -253,7 +253,7 @@ def read_result(run: RowRun) -> Result:
             multiply_adds=environment["model"].get("multiply_adds"),
             history=history,
             place=_place(environment),
-            changed_keys=run.changed_keys(),
+            changed_keys=run.changed_keys(config),
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
         reason = error if isinstance(error, UserError) else repr(error)

@@ -54,9 +54,9 @@ class RowRun:
         config: dict[str, Any] = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
         return config
 
-    def changed_keys(self) -> list[str]:
-        """Keys of the recipe that the run was trained with other values of than its row has."""
-        return [key for key in differences(self.trained_config(), self.row.config) if key not in _OF_THE_MACHINE]
+    def changed_keys(self, trained: dict[str, Any]) -> list[str]:
+        """Return the keys of the recipe whose values differ between the row and what a run was trained with."""
+        return [key for key in differences(trained, self.row.config) if key not in _OF_THE_MACHINE]
 
     def arguments(self, overrides: Sequence[str] = ()) -> list[str]:
         """Of train.py: begins the run, or continues it where it stopped."""

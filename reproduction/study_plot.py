@@ -49,7 +49,10 @@ class StudyPlot:
     def is_current(self, folder: Path) -> bool:
         """Return whether NAME.png is there and shows these numbers."""
         file = self._file(folder)
-        return file.is_file() and Image.open(file).info.get("Description") == self._shown
+        if not file.is_file():
+            return False
+        with Image.open(file) as image:
+            return image.info.get("Description") == self._shown
 
     @property
     def _shown(self) -> str:
