@@ -80,7 +80,7 @@ def check_overrides(overrides: Iterable[str]) -> None:
     """
     for override in overrides:
         if (key := override.partition("=")[0]) in _OF_THE_RUN:
-            raise UserError(f"each run has a {key} of its own", "take --seeds and --runs", key="--set")
+            raise UserError(f"every run sets its own {key}", "use --seeds and --runs instead", key="--set")
 
 
 def recipe_note(changed_keys: Iterable[Sequence[str]]) -> str:

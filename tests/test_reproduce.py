@@ -81,7 +81,7 @@ def test_a_failed_run_is_named_and_does_not_stop_the_others(tiny_overrides, tmp_
         (["--seeds", "-1"], "argument --seeds: must not be negative"),
         (
             ["--set", "training.seed=7"],
-            "error: --set: each run has a training.seed of its own; take --seeds and --runs",
+            "error: --set: every run sets its own training.seed; use --seeds and --runs instead",
         ),
     ],
 )

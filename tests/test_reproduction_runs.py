@@ -16,5 +16,5 @@ def test_a_run_is_told_apart_by_its_seed_alone(tmp_path) -> None:
 @pytest.mark.parametrize("key", ["training.seed", "checkpoint.dir", "checkpoint.name", "checkpoint.resume"])
 def test_what_tells_runs_apart_is_not_set_for_all(key) -> None:
     check_overrides(["schedule.epochs=1", "logging.wandb=online"])
-    with pytest.raises(UserError, match=f"--set: each run has a {key} of its own; take --seeds and --runs"):
+    with pytest.raises(UserError, match=f"--set: every run sets its own {key}; use --seeds and --runs instead"):
         check_overrides(["schedule.epochs=1", f"{key}=1"])
