@@ -31,6 +31,7 @@ SETTINGS = {
     "embedded": Setting("4,000 images of Fashion-MNIST", 1_000),
     "fashion": Setting("Fashion-MNIST", 10_000),
     "cifar10": Setting("CIFAR-10", 10_000),
+    "cifar10_long": Setting("CIFAR-10, trained longer", 10_000),
     "convformer_fashion": Setting("Fashion-MNIST, ConvFormer", 10_000),
     "convformer_cifar10": Setting("CIFAR-10, ConvFormer", 10_000),
     "reach": Setting("distance of two discs", 1_000),
