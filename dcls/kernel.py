@@ -8,6 +8,7 @@ from functools import reduce
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from dcls.dense_construction import construct_densely
 from dcls.grid import axis_bounds, overshoot
@@ -28,9 +29,9 @@ def construct_kernel(
 
         K[o, i, y, x] = sum_n  w_n f(y - p_n) g(x - p_n) / (sum_y' f(y' - p_n) * sum_x' g(x' - p_n) + 1e-7)
 
-    without the division where the interpolation is not normalized. Where the footprint is a product over the axes, so
-    is the kernel: one batched matrix product, with memory O(N * X) a channel for 1-D and 2-D kernels. The others are
-    built by ``dcls.dense_construction``.
+    without the division where the interpolation is not normalized. Values that nearly underflow (1e-31 in float32)
+    become 0. Where the footprint is a product over the axes, so is the kernel: one batched matrix product, with memory
+    O(N * X) a channel for 1-D and 2-D kernels. The others are built by ``dcls.dense_construction``.
 
     An element farther outside the kernel than its footprint can be felt acts as if it sat at the end of that reach
     (``Interpolation.reach``), and its position receives the gradient of that place, so that it can come back. Within
@@ -61,7 +62,7 @@ def construct_kernel(
         if not kind.factorizes:
             assert sigma is not None
             kernel = construct_densely(weight.to(dtype), positions.to(dtype), sigma, dilated_kernel_size, kind)
-            return kernel.to(weight.dtype)
+            return _without_underflow(kernel).to(weight.dtype)
         rows: list[list[Tensor]] = [[] for _ in dilated_kernel_size]  # of sigma: those of each axis
         for index, row in enumerate([] if sigma is None else sigma.unbind()):
             rows[index % len(rows)].append(row)
@@ -70,7 +71,7 @@ def construct_kernel(
             for position, row, size in zip(positions.unbind(), rows, dilated_kernel_size, strict=True)
         ]
         kernel = _combine(weight.to(dtype), footprints, dilated_kernel_size, kind.normalized)
-        return kernel.to(weight.dtype)
+        return _without_underflow(kernel).to(weight.dtype)
 
 
 def axis_footprint(position: Tensor, sigma: Sequence[Tensor], size: int, kind: Interpolation) -> Tensor:
@@ -106,6 +107,15 @@ def _combine(weight: Tensor, footprints: list[Tensor], size: Sequence[int], norm
     axes = range(3, 3 + len(size))
     kernel = kernel.unflatten(-2, (-1, *size[:-1])).permute(2, 0, 1, *axes)  # (L, O, I, *size)
     return kernel if weight.ndim == 4 else kernel.squeeze(0)
+
+
+def _without_underflow(kernel: Tensor) -> Tensor:
+    """Set to 0 what is, or times an activation may be, a subnormal number: 1e-31 and less in float32.
+
+    The tails of Gaussians pass through these numbers, and a convolution with them takes Intel's CPUs six times as long.
+    """
+    limits = torch.finfo(kernel.dtype)
+    return hardshrink(kernel, limits.tiny / limits.eps)
 
 
 def _without_autocast(device_type: str) -> AbstractContextManager[None]:

@@ -140,6 +140,15 @@ def test_no_tensor_as_large_as_elements_times_kernel(interpolation) -> None:
     assert mode.largest <= 3 * 2 * max(prod(size), 23 * count)
 
 
+@pytest.mark.parametrize("interpolation", ["gaussian", "hyper_gaussian", "correlated_gaussian", "rotated_gaussian"])
+def test_tails_end_before_they_underflow(interpolation) -> None:
+    """Convolutions with subnormal numbers, or whose products are, take some CPUs several times as long."""
+    arguments = elements((101, 101), interpolation, torch.float32, spread=1.0)
+    kernel = dcls.construct_kernel(*arguments, (101, 101), interpolation).abs()
+    assert (kernel == 0).any()
+    assert 0.98e-31 < kernel[kernel > 0].min() < 1e-25
+
+
 @pytest.mark.parametrize("interpolation", dcls.INTERPOLATIONS)
 def test_computed_in_float32_under_autocast(interpolation) -> None:
     weight, positions, sigma = elements((23, 23), interpolation, torch.float32)
