@@ -10,7 +10,7 @@ from reproduction.runs import RowRun
 from reproduction.studies import all_studies, read_study, study_rows
 from training.config_file import load_config
 from training.flops import count_parameters
-from training.model import make_model
+from training.model import make_model, sides_of
 
 ROWS = [row for row in study_rows() if row.config_name in ("embedded", "reach")]  # the networks of all settings
 
@@ -22,6 +22,22 @@ def test_a_row_builds_with_as_many_parameters_as_it_says(row) -> None:
     assert count_parameters(model) == row.facts.parameters
     height, width = (24, 216) if row.config_name == "reach" else (32, 32)
     assert model(torch.empty(2, 3, height, width, device="meta")).shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("embedded", [16, 8, 4]), ("convformer_cifar10", [16, 8, 4, 2]), ("reach", [(3, 27)])]
+)
+def test_kernels_meet_maps_of_the_size_that_the_configuration_says(setting, expected) -> None:
+    config = load_config(REPOSITORY / f"configs/studies/{setting}.yaml")
+    with torch.device("meta"):
+        model = make_model(config.model, 10, say=lambda note: None)
+    met: list[tuple[int, int]] = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (7, 7) and module.groups > 1:
+            module.register_forward_pre_hook(lambda _, inputs: met.append(tuple(inputs[0].shape[2:])))
+    height, width = sides_of(config.data.image_size)
+    model(torch.empty(1, 3, height, width, device="meta"))
+    assert list(dict.fromkeys(met)) == [size if isinstance(size, tuple) else (size, size) for size in expected]
 
 
 def test_a_row_is_one_command_of_train_py() -> None:
