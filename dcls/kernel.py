@@ -112,7 +112,7 @@ def _combine(weight: Tensor, footprints: list[Tensor], size: Sequence[int], norm
 def _without_underflow(kernel: Tensor) -> Tensor:
     """Set to 0 what is, or times an activation may be, a subnormal number: 1e-31 and less in float32.
 
-    The tails of Gaussians pass through these numbers, and a convolution with them takes Intel's CPUs six times as long.
+    The tails of Gaussians pass through these numbers, which slow a convolution down ten times on Intel's CPUs.
     """
     limits = torch.finfo(kernel.dtype)
     return hardshrink(kernel, limits.tiny / limits.eps)

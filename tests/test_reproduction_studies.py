@@ -58,7 +58,10 @@ def test_rows_that_studies_have_in_common_are_trained_once() -> None:
 
 
 def test_settings_differ_in_data_and_length_alone() -> None:
-    configs = [load_config(REPOSITORY / f"configs/studies/{name}.yaml") for name in ("embedded", "fashion", "cifar10", "cifar10_long")]
+    configs = [
+        load_config(REPOSITORY / f"configs/studies/{name}.yaml")
+        for name in ("embedded", "fashion", "cifar10", "cifar10_long")
+    ]
     for config in configs[1:]:
         assert (config.model, config.optimizer) == (configs[0].model, configs[0].optimizer)
 
