@@ -59,19 +59,26 @@ def construct_kernel(
     with _without_autocast(weight.device.type):
         dtype = torch.promote_types(weight.dtype, torch.promote_types(positions.dtype, torch.float32))
         sigma = None if sigma is None else sigma.to(dtype)
-        if not kind.factorizes:
+        if kind.factorizes:
+            kernel = _construct_by_axes(weight.to(dtype), positions.to(dtype), sigma, dilated_kernel_size, kind)
+        else:
             assert sigma is not None
             kernel = construct_densely(weight.to(dtype), positions.to(dtype), sigma, dilated_kernel_size, kind)
-            return _without_underflow(kernel).to(weight.dtype)
-        rows: list[list[Tensor]] = [[] for _ in dilated_kernel_size]  # of sigma: those of each axis
-        for index, row in enumerate([] if sigma is None else sigma.unbind()):
-            rows[index % len(rows)].append(row)
-        footprints = [
-            axis_footprint(position.to(dtype), row, size, kind)
-            for position, row, size in zip(positions.unbind(), rows, dilated_kernel_size, strict=True)
-        ]
-        kernel = _combine(weight.to(dtype), footprints, dilated_kernel_size, kind.normalized)
         return _without_underflow(kernel).to(weight.dtype)
+
+
+def _construct_by_axes(
+    weight: Tensor, positions: Tensor, sigma: Tensor | None, size: Sequence[int], kind: Interpolation
+) -> Tensor:
+    """Do what ``construct_kernel`` does where the footprint is a product over the axes, all in one dtype."""
+    rows: list[list[Tensor]] = [[] for _ in size]  # of sigma: those of each axis
+    for index, row in enumerate([] if sigma is None else sigma.unbind()):
+        rows[index % len(rows)].append(row)
+    footprints = [
+        axis_footprint(position, row, extent, kind)
+        for position, row, extent in zip(positions.unbind(), rows, size, strict=True)
+    ]
+    return _combine(weight, footprints, size, kind.normalized)
 
 
 def axis_footprint(position: Tensor, sigma: Sequence[Tensor], size: int, kind: Interpolation) -> Tensor:
