@@ -1,5 +1,7 @@
 """Training as SLURM jobs, on a real SLURM with two nodes: several nodes, requeueing, time limits, arrays, submitit."""
 
+import csv
+import math
 import os
 import re
 import shutil
@@ -17,10 +19,11 @@ from safetensors.torch import load_file
 
 ROW_EPOCHS = 24  # the first row still trains when the rows are launched again
 ONE_ROW, ANOTHER = "studies/fashion_dense", "studies/fashion_gaussian"
+BATCH_SIZE = 64
 # The quickstart's model and data, two epochs, in micro-batches that one and two processes have in common.
 QUICKSTART = [
     "--config=configs/quickstart.yaml", "schedule.epochs=1", "schedule.warmup_epochs=1", "data.num_workers=0",
-    "training.device=cpu", "training.micro_batch_size=32",
+    "training.device=cpu", f"training.batch_size={BATCH_SIZE}", "training.micro_batch_size=32",
 ]  # fmt: skip
 
 
@@ -129,15 +132,24 @@ def test_a_requeue_in_the_middle_of_an_epoch_ends_in_the_same_bits(two_nodes, tm
     assert_same_bits(tmp_path / "requeued", two_nodes)
 
 
-def test_a_time_limit_that_strikes_ends_in_the_same_bits(tmp_path) -> None:
-    # More than fit in two minutes, at the end of which SLURM may signal a minute early; both jobs share two cores.
-    epochs = 9 if (os.cpu_count() or 1) < 4 else 18
-    run = [*QUICKSTART, f"checkpoint.dir={tmp_path}", f"schedule.epochs={epochs - 1}", "data.image_size=32"]
-    alone = submit(tmp_path, *run, "checkpoint.name=alone")
+def epochs_of_two_minutes(run: Path) -> int:
+    """How many epochs train for two minutes and more on this machine, at the speed of a finished run."""
+    with (run / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    updates_per_epoch = int(last["updates"]) / (int(last["epoch"]) + 1)
+    seconds = updates_per_epoch * BATCH_SIZE / float(last["train_images_per_second"])
+    return math.ceil(120 / seconds)
+
+
+def test_a_time_limit_that_strikes_ends_in_the_same_bits(two_nodes, tmp_path) -> None:
+    # Too long for its two minutes, at the end of which SLURM may signal a minute early.
+    epochs = epochs_of_two_minutes(two_nodes)
+    run = [*QUICKSTART, f"checkpoint.dir={tmp_path}", f"schedule.epochs={epochs - 1}"]
     job = submit(
         tmp_path, *run, "checkpoint.name=limited", "checkpoint.every=null", time="2", signal="B:USR1@20"
     )  # fmt: skip
-    wait_for_end(job, alone)
+    wait_for_end(job)
+    wait_for_end(submit(tmp_path, *run, "checkpoint.name=alone"))
     assert int(facts(job)["Restarts"]) >= 1
     log = (tmp_path / f"job-{job}.log").read_text()
     assert "time is nearly up: back into the queue" in log
