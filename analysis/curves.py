@@ -113,11 +113,11 @@ def _exhibit(plan: CurvePlan, series: Sequence[_Series]) -> Exhibit:
     for line in series:
         _draw(figure, line, plan.factor)
     figure.update_layout(
-        xaxis_title="epoch",
+        xaxis_title="epochs completed",
         yaxis_title=plan.unit,
         yaxis_rangemode="tozero" if plan.from_zero else "normal",
         hovermode="x unified",
-        **epoch_ticks(max((line.curve.epochs[-1] for line in series), default=0)),
+        **epoch_ticks(max((line.curve.epochs[-1] for line in series))),
     )
     last = "; ".join(f"{line.name} {cell_text(line.curve.means[-1] * plan.factor)}" for line in series)
     return Exhibit(
@@ -175,7 +175,7 @@ def _draw(figure: go.Figure, line: _Series, factor: float) -> None:
 
 def _table(series: Sequence[_Series], factor: float) -> NumberTable:
     """One line an epoch: means and, of several runs, lowest and highest."""
-    columns = ["epoch"]
+    columns = ["epochs completed"]
     for line in series:
         columns += [f"{line.name}, mean", "lowest", "highest"] if line.has_band else [line.name]
     lines: list[list[Cell]] = []

@@ -53,7 +53,7 @@ def _evaluation_images(config: Config, preprocessing: Preprocessing, count: int)
     data = config.data.model_copy(update={"download": False, "num_workers": 0, "val_batch_size": count})
     dataset = open_dataset(data, data.val_split, is_training=False, batch_size=count, seed=0)
     if isinstance(dataset, IterableDataset):
-        raise UserError(f"{config.data.dataset} is read in one go, without a choice")
+        raise UserError(f"{config.data.dataset} can only be read from start to end, so images cannot be picked from it")
     every = max(1, len(dataset) // count)
     share = DistributedContext(0, every, torch.device("cpu"))  # of the first of so many processes
     images: Tensor = next(iter(evaluation_loader(dataset, data, preprocessing, share)))[0]

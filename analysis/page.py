@@ -43,9 +43,14 @@ def render(runs: Sequence[RunData]) -> str:
     learned = look_at_models(runs, groups)
     sections = [
         Section("curves", "Curves", "", curve_exhibits(groups)),
-        Section("movement", "How elements moved", _of_the_first(groups), movement_exhibits(groups)),
-        Section("mass", "Where the mass of the kernels is", _of_the_first(groups), mass_exhibits(learned.described)),
-        Section("reach", "Receptive field", _of_the_first(groups), reach_exhibits(learned.fields)),
+        Section("movement", "How elements moved", _of_the_first(groups, "positions"), movement_exhibits(groups)),
+        Section(
+            "mass",
+            "Where the mass of the kernels is",
+            _of_the_first(groups, "weights"),
+            mass_exhibits(learned.described),
+        ),
+        Section("reach", "Receptive field", _of_the_first(groups, "weights"), reach_exhibits(learned.fields)),
     ]
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -73,9 +78,9 @@ def render(runs: Sequence[RunData]) -> str:
     )
 
 
-def _of_the_first(groups: Sequence[RunGroup]) -> str:
+def _of_the_first(groups: Sequence[RunGroup], kept: str) -> str:
     several = any(len(group.runs) > 1 for group in groups)
-    return "Of runs that differ in their seed only, the first that kept its weights is shown." if several else ""
+    return f"Of runs that differ in their seed only, the first that kept its {kept} is shown." if several else ""
 
 
 def _figures(sections: Sequence[Section]) -> dict[str, Any]:

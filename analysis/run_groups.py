@@ -9,10 +9,11 @@ from pathlib import Path
 
 from analysis.run_data import RunData
 
-_OF_NO_CONSEQUENCE = {
+_NOT_COMPARED = {
     "checkpoint.*", "logging.*", "data.num_workers", "training.device", "training.timeout_minutes",
 }  # fmt: skip
-"""Where a run was trained and what it kept, which may differ between machines and changes no result."""
+"""Where a run was trained and what it kept. What changes its speed or its rounding, such as training.precision, makes
+another curve, though ``reproduce.py collect`` counts both as the same row."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,18 @@ class RunGroup:
         return {column for run in self.runs for row in run.history for column in row}
 
     def curve(self, column: str) -> "Curve":
-        """Return one column of the metrics over the epochs that have it."""
+        """Return one column of the metrics over the epochs that have it, by the number of epochs completed."""
         values: dict[int, list[float]] = {}
         for run in self.runs:
             for row in run.history:
                 if column in row:
-                    values.setdefault(int(row["epoch"]), []).append(row[column])
+                    values.setdefault(int(row["epoch"]) + 1, []).append(row[column])
         return Curve(dict(sorted(values.items())))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The values of all runs of a group, by epoch."""
+    """The values of all runs of a group, by the number of epochs completed."""
 
     values: dict[int, list[float]]
 
@@ -93,7 +94,7 @@ def _recipe(run: RunData) -> str:
         f"{section}.{key}": value
         for section, keys in run.config.items()
         for key, value in keys.items()
-        if not _OF_NO_CONSEQUENCE & {f"{section}.*", f"{section}.{key}"} and f"{section}.{key}" != "training.seed"
+        if not _NOT_COMPARED & {f"{section}.*", f"{section}.{key}"} and f"{section}.{key}" != "training.seed"
     }
     if "data.dir" in kept:  # machines have their data in different places, of which the last name says what it is
         kept["data.dir"] = Path(str(kept["data.dir"])).name

@@ -28,6 +28,7 @@ __all__ = [
     "mean_movement",
     "share_at_border",
     "share_at_floor",
+    "share_at_rest",
     "share_coinciding",
     "share_outside_kernel",
     "spreads",
@@ -39,6 +40,8 @@ COINCIDING_DISTANCE = 0.5
 BORDER_TOLERANCE = 0.01
 FLOOR_TOLERANCE = 0.02
 """A smaller |sigma| counts as zero: an optimizer that pushes sigma toward 0 makes it oscillate around it."""
+REST_DISTANCE = 0.01
+"""An element that has moved by less stayed where it was."""
 _MAX_PAIRS = 2**24
 
 
@@ -184,14 +187,29 @@ def mean_movement(positions: Any, start: Any) -> float:
         positions: (D, O, I, N), a tensor or an array.
         start: Likewise, what they were before.
     """
-    now, before = (torch.as_tensor(values).detach().float().cpu() for values in (positions, start))
-    return (now - before).norm(dim=0).mean().item()
+    return _distances(positions, start).mean().item()
+
+
+def share_at_rest(positions: Any, start: Any) -> float:
+    """Return the share of elements that have moved by less than 0.01 pixels.
+
+    Args:
+        positions: (D, O, I, N), a tensor or an array.
+        start: Likewise, what they were before.
+    """
+    return _share(_distances(positions, start) < REST_DISTANCE)
 
 
 def spreads(owner: PositionOwner) -> Tensor | None:
     """Return the effective spreads, (D, O, I, N) in pixels, or None where the interpolation learns none."""
     sigma = _learned_part(owner)
     return None if sigma is None else get_interpolation(owner.interpolation).spread(sigma)
+
+
+def _distances(positions: Any, start: Any) -> Tensor:
+    """Return (O, I, N)."""
+    now, before = (torch.as_tensor(values).detach().float().cpu() for values in (positions, start))
+    return (now - before).norm(dim=0)
 
 
 def _with_mass(elements: LayerDiagnostics, layer: PositionOwner) -> LayerDiagnostics:

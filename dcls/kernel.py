@@ -117,7 +117,7 @@ def _combine(weight: Tensor, footprints: list[Tensor], size: Sequence[int], norm
 
 
 def _without_underflow(kernel: Tensor) -> Tensor:
-    """Set to 0 what is, or times an activation may be, a subnormal number: 1e-31 and less in float32.
+    """Set to 0 every value that is subnormal or may become so times an activation: 1e-31 and less in float32.
 
     The tails of Gaussians pass through these numbers, which slow a convolution down ten times on Intel's CPUs. The
     gradient passes as if nothing had changed: where a footprint has just reached 0, it still has a slope.

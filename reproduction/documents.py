@@ -57,6 +57,8 @@ def table(name: str) -> str:
     Raises:
         UserError: there is no table of this name.
     """
+    if name.startswith(("benchmarks/results/", "parity/results/", "results/")) and not (REPOSITORY / name).is_file():
+        raise UserError(f"there is no file {name}", "run its benchmark, or scripts/reproduce.py collect")
     if name.startswith(("benchmarks/results/", "parity/results/")):
         return (REPOSITORY / name).read_text(encoding="utf-8").strip()
     if name.startswith("results/"):

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dcls.diagnostics import REST_DISTANCE
 from training.position_history import Elements, load_history
-
-AT_REST = 0.01
-"""Pixels; an element that moved by less stayed where it was."""
 
 
 def movement_by_epoch(run: Path) -> dict[int, dict[str, float]]:
@@ -35,6 +33,6 @@ def _measure(start: list[np.ndarray], now: list[np.ndarray]) -> dict[str, float]
         "moved_median": float(np.median(moved)),
         "moved_most": float(moved.max()),
         "moved_over_1": float((moved > 1).mean()),
-        "at_rest": float((moved < AT_REST).mean()),
+        "at_rest": float((moved < REST_DISTANCE).mean()),
         "farthest": max(float(np.linalg.norm(positions, axis=0).max()) for positions in now),
     }

@@ -7,21 +7,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.collect import RowResult, Table
+from reproduction.table import RowResult, Table
 from training.metrics import counted_weights
 
 
-def plot_table(table: Table, out: Path) -> list[Path]:
-    """Write TABLE-top1.png and TABLE-curves.png.
-
-    Returns:
-        The files.
-    """
-    files = []
+def plot_table(table: Table, out: Path) -> None:
+    """Write TABLE-top1.png and TABLE-curves.png."""
     for kind, figure in table_figures(table).items():
-        files.append(out / f"{table.name}-{kind}.png")
-        figure.savefig(files[-1], dpi=150)
-    return files
+        figure.savefig(out / f"{table.name}-{kind}.png", dpi=150)
 
 
 def table_figures(table: Table) -> dict[str, Figure]:

@@ -53,9 +53,10 @@ def power_statement(comparisons: Sequence[tuple[float, int]], other: str) -> str
     if not common or common[0][1] < 2:
         return ""
     pairs, count = common[0]
-    deviation = pooled_deviation([deviation for deviation, its_pairs in comparisons if its_pairs == pairs])
+    deviations = [deviation for deviation, its_pairs in comparisons if its_pairs == pairs]
+    deviation, each = pooled_deviation(deviations), f"{min(deviations):.2f} to {max(deviations):.2f}"
     return (
-        f"Power: paired by seed, the differences from {other} have a standard deviation of {deviation:.2f} points "
-        f"(pooled over {count} comparisons). With {pairs} seeds, a paired test at the 5 % level has 80 % power to "
-        f"detect a true difference of {detectable_difference(deviation, pairs):.1f} points."
+        f"Power: paired by seed, the differences from {other} have standard deviations of {each} points, "
+        f"{deviation:.2f} pooled over {count} comparisons. With {pairs} seeds and the pooled one, a paired test at the "
+        f"5 % level has 80 % power to detect a true difference of {detectable_difference(deviation, pairs):.1f} points."
     )

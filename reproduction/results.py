@@ -15,15 +15,14 @@ class RowScore:
 
     Attributes:
         deviation: Standard deviation over seeds; None of a single run.
-        over_baseline: Mean difference to the row's baseline in percentage points; None without pairs of runs.
-        over_baseline_deviation: Standard deviation of these differences; None without two pairs.
+        over_baseline_deviation: Standard deviation of the differences to the row's baseline, in percentage points;
+            None without two pairs.
         pairs: Number of pairs of runs.
     """
 
     runs: int
     top1: float
     deviation: float | None
-    over_baseline: float | None
     over_baseline_deviation: float | None = None
     pairs: int = 0
 
@@ -42,13 +41,11 @@ def read_scores(table: str, results: Path = RESULTS) -> dict[str, RowScore]:
 
 def _score(line: dict[str, str]) -> RowScore:
     """Read one line of the CSV, whose numbers may be missing."""
-    deviation, over_baseline = line["top1_deviation"], line["over_baseline_mean"]
-    over_baseline_deviation = line["over_baseline_deviation"]
+    deviation, over_baseline_deviation = line["top1_deviation"], line["over_baseline_deviation"]
     return RowScore(
         runs=int(line["runs"]),
         top1=float(line["top1_mean"]),
         deviation=float(deviation) if deviation else None,
-        over_baseline=float(over_baseline) if over_baseline else None,
         over_baseline_deviation=float(over_baseline_deviation) if over_baseline_deviation else None,
         pairs=int(line["pairs"]),
     )

@@ -59,7 +59,7 @@ class RowRun:
         return [key for key in differences(trained, self.row.config) if key not in _OF_THE_MACHINE]
 
     def arguments(self, overrides: Sequence[str] = ()) -> list[str]:
-        """Of train.py: begins the run, or continues it where it stopped."""
+        """Return the arguments of train.py that begin the run, or continue it where it stopped."""
         return [
             f"--config={self.row.config_file}",
             *self.row.overrides,
@@ -90,6 +90,6 @@ def recipe_note(changed_keys: Iterable[Sequence[str]]) -> str:
 
 
 def plan_runs(rows: Iterable[Row], seeds: Iterable[int], root: Path) -> list[RowRun]:
-    """Every row with every seed; all rows of a seed before the next seed, so that early results can be compared."""
+    """Return a run for every row and seed, all rows of a seed first, so that early results can be compared."""
     rows = list(rows)
     return [RowRun(row, seed, root) for seed in dict.fromkeys(seeds) for row in rows]

@@ -62,7 +62,7 @@ def remember_job(run: RowRun, job: str) -> None:
 
 
 def not_queued(runs: Sequence[RowRun]) -> list[RowRun]:
-    """Those whose job neither waits nor runs; says of the others what they do.
+    """Return the runs whose job is neither waiting nor running, and print the state of the others.
 
     Raises:
         UserError: there is no SLURM.

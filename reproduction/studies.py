@@ -65,8 +65,6 @@ class VariantFacts(Section):
 class StudyFacts(Section):
     """One file of reproduction/studies."""
 
-    title: str
-    """Heading of its page."""
     question: str
     """What it is to answer."""
     settings: list[str]

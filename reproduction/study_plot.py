@@ -40,11 +40,10 @@ class StudyPlot:
             axes.set_xlabel(f"top-1 in %, {title}")
         return figure
 
-    def write(self, folder: Path) -> Path:
-        """Write NAME.png, which says in its metadata what it shows, and return it."""
+    def write(self, folder: Path) -> None:
+        """Write NAME.png, which says in its metadata what it shows."""
         metadata = {"Software": None, "Description": self._shown}  # no version, or each release would change the file
         self.figure().savefig(self._file(folder), dpi=130, metadata=metadata)
-        return self._file(folder)
 
     def is_current(self, folder: Path) -> bool:
         """Return whether NAME.png is there and shows these numbers."""

@@ -19,10 +19,12 @@ class StudyRun:
     """A finished run.
 
     Attributes:
+        collection: The folder of results/studies that it was read from.
         epochs: Column of metrics.csv -> value, epoch by epoch.
         changed_keys: Keys of the recipe that had other values than the row has.
     """
 
+    collection: str
     epochs: list[dict[str, float]] = field(default_factory=list)
     changed_keys: list[str] = field(default_factory=list)
 
@@ -72,7 +74,8 @@ def read_collection(file: Path) -> Runs:
         with file.open(newline="", encoding="utf-8") as lines:
             for line in csv.DictReader(lines):
                 row, seed, changed = line.pop("row"), int(line.pop("seed")), line.pop("changed_keys", "")
-                run = found.setdefault(row, {}).setdefault(seed, StudyRun(changed_keys=changed.split()))
+                fresh = StudyRun(file.parent.name, changed_keys=changed.split())
+                run = found.setdefault(row, {}).setdefault(seed, fresh)
                 run.epochs.append({key: float(value) for key, value in line.items() if value})
                 if not math.isfinite(run.top1) or not math.isfinite(run.images_per_second):
                     raise ValueError(f"a number of {row} is not finite")

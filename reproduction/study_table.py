@@ -8,7 +8,7 @@ from reproduction.comparison import Comparison, compare_by_seed, mean_and_deviat
 from reproduction.power import power_statement
 from reproduction.results import RESULTS
 from reproduction.runs import recipe_note
-from reproduction.studies import SETTINGS, Study, all_studies
+from reproduction.studies import SETTINGS, TABLE, Study, all_studies
 from reproduction.study_runs import Runs, StudyRun, read_runs
 
 NOT_MEASURED = "not measured yet"
@@ -40,7 +40,14 @@ def _measured(study: Study, setting: str, runs: Runs) -> list[str]:
         f"{facts.validation_images:,} held-out images after the last epoch:"
     )
     lines = [_line(study, setting, name, runs) for name in measured]
-    return [heading, markdown_table(lines), *missing, *_power(study, setting, runs)]
+    return [heading, markdown_table(lines), *missing, *_power(study, setting, runs), _provenance(study, setting, runs)]
+
+
+def _provenance(study: Study, setting: str, runs: Runs) -> str:
+    """Name the files that say with what, where and when the runs were trained."""
+    rows = [runs[study.row_name(setting, name)].values() for name in study.measured(setting, runs)]
+    collections = sorted({run.collection for row in rows for run in row})
+    return f"Machine, versions and date: {', '.join(f'`results/{TABLE}/{name}/{TABLE}.md`' for name in collections)}."
 
 
 def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str]:
@@ -59,14 +66,14 @@ def _line(study: Study, setting: str, variant: str, runs: Runs) -> dict[str, str
         "over dense": over[study.facts.baseline],
         f"over {study.facts.variants[study.facts.reference].title}": over[study.facts.reference],
         "parameters": f"{facts.parameters:,}",
-        "moved (px): median, most": _movement(list(found.values())),
+        "moved (px): median, max": _movement(list(found.values())),
         "images/s": f"{statistics.median(speeds):.0f}",
         "seeds": seeds,
     }
 
 
 def _movement(runs: list[StudyRun]) -> str:
-    """Say how far elements moved, in pixels: the median, and the farthest of all runs."""
+    """Say how far elements moved, in pixels: the mean over seeds of the median, and the farthest of all runs."""
     last = [run.epochs[-1] for run in runs if "moved_median" in run.epochs[-1]]
     if not last:
         return ""

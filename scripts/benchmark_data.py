@@ -196,7 +196,7 @@ def chained(steps: Steps) -> Callable[[Any], Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="YAML file, as for train.py")
     parser.add_argument("--batches", type=int, default=15, help="how many each pipeline prepares (%(default)s)")

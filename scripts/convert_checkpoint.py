@@ -22,7 +22,7 @@ from training.cli import cli_errors
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", type=Path, metavar="IN", help="file as released")
     parser.add_argument("target", nargs="?", type=Path, metavar="OUT.safetensors")

@@ -34,7 +34,7 @@ CITATION = """@article{hassani2023beyond,
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="of this project (.pt or .safetensors) or a released one")
     parser.add_argument("--hub", type=Path, metavar="FOLDER")

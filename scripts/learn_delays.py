@@ -120,7 +120,7 @@ def draw(before: Tensor, after: Tensor, true_delays: Tensor, out: Path) -> None:
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

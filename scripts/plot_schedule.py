@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="+", type=Path)
     parser.add_argument("--images", type=int, default=1_281_167, help="training images, by default ImageNet-1k's")

@@ -18,7 +18,7 @@ from training.extras import require_package
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or of several")
     parser.add_argument("--out", type=Path, help="file to write, by default report.html in the first folder")

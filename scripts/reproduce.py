@@ -34,7 +34,7 @@ RUNS = Path("output")
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_list(commands)

@@ -37,7 +37,7 @@ PLOTS = REPOSITORY / "docs/images/studies"
 
 
 def main() -> None:
-    """Command line of the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     options = parser.parse_args()

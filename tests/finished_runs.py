@@ -4,9 +4,10 @@ import csv
 import json
 from pathlib import Path
 
-from reproduction.collect import Table, collect
+from reproduction.collect import collect
 from reproduction.rows import find_rows
 from reproduction.runs import RowRun
+from reproduction.table import Table
 from training.config_file import dump_config, load_config
 
 ROWS = ["studies/fashion_dense", "studies/fashion_gaussian"]

@@ -16,7 +16,7 @@ def test_one_run_is_drawn_by_what_was_measured(tmp_path) -> None:
     assert np.allclose(drawn(found["loss"].figure, "training"), [2.0, 1.9, 1.8])
     assert np.allclose(drawn(found["waiting"].figure, "waiting"), 25)
     assert (
-        found["top1"].table.lines == [["0", 50.0], ["1", 60.0], ["2", 70.0]] and "weights 70" in found["top1"].summary
+        found["top1"].table.lines == [["1", 50.0], ["2", 60.0], ["3", 70.0]] and "weights 70" in found["top1"].summary
     )
     assert BAND not in found["top1"].notes
 
@@ -27,9 +27,9 @@ def test_seeds_are_a_band_from_lowest_to_highest(tmp_path) -> None:
     figure = found["top1"].figure
     assert list(drawn(figure, "dcls (3 runs)")) == [51.0, 61.0, 71.0] and list(drawn(figure, "dense")) == [50.0, 60.0]
     (band,) = [trace for trace in figure.data if trace.fill == "toself"]
-    assert list(band.y) == [52.0, 62.0, 72.0, 70.0, 60.0, 50.0] and list(band.x) == [0, 1, 2, 2, 1, 0]
+    assert list(band.y) == [52.0, 62.0, 72.0, 70.0, 60.0, 50.0] and list(band.x) == [1, 2, 3, 3, 2, 1]
     assert BAND in found["top1"].notes
-    assert found["top1"].table.lines[2] == ["2", 71.0, 70.0, 72.0, None]
+    assert found["top1"].table.lines[2] == ["3", 71.0, 70.0, 72.0, None]
     assert "Solid: validation; dashed: training." in found["loss"].notes
 
 

@@ -57,5 +57,5 @@ def test_a_curve_is_over_the_runs_that_have_reached_an_epoch(tmp_path) -> None:
     ]
     (group,) = group_runs(runs)
     curve = group.curve("x")
-    assert (curve.epochs, curve.means, curve.lowest, curve.highest) == ([0, 1], [1.5, 3.0], [1.0, 3.0], [2.0, 3.0])
+    assert (curve.epochs, curve.means, curve.lowest, curve.highest) == ([1, 2], [1.5, 3.0], [1.0, 3.0], [2.0, 3.0])
     assert group.columns == {"epoch", "x"} and group.curve("y").epochs == []

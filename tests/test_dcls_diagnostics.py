@@ -152,6 +152,15 @@ def test_many_kernels_are_compared_in_parts(monkeypatch) -> None:
     assert diagnostics.share_coinciding(positions) == whole and 0 < whole < 1
 
 
+def test_elements_at_rest_are_those_that_moved_by_less_than_a_hundredth_of_a_pixel() -> None:
+    start = torch.randn(2, 4, 1, 5)
+    now = start.clone()
+    now[:, 0] += 0.005
+    now[0, 1] += 0.02
+    now[1, 2, 0, 0] -= 3.0
+    assert diagnostics.share_at_rest(now, start.numpy()) == pytest.approx(14 / 20)
+
+
 def test_describing_changes_nothing_and_draws_nothing() -> None:
     layer = dcls.Dcls2d(4, 4, 3, 9, groups=4)
     layer(torch.randn(1, 4, 9, 9)).sum().backward()

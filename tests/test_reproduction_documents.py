@@ -25,3 +25,9 @@ def test_documents_are_the_readme_and_everything_below_docs(tmp_path) -> None:
 def test_an_unknown_table_is_named() -> None:
     with pytest.raises(UserError, match="no table 'result'; take results, rows, models"):
         fill_blocks("<!-- table: result -->\n<!-- end -->\n")
+
+
+@pytest.mark.parametrize("name", ["benchmarks/results/fast.md", "parity/results/same.md", "results/finetune/tuned.md"])
+def test_a_file_of_results_that_is_not_there_is_named(name) -> None:
+    with pytest.raises(UserError, match=f"there is no file {name}; run its benchmark"):
+        fill_blocks(f"<!-- table: {name} -->\n<!-- end -->\n")

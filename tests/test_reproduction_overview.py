@@ -8,7 +8,7 @@ from reproduction.rows import find_rows
 @pytest.fixture
 def scores(monkeypatch) -> None:
     """One row that was trained."""
-    found = {"cifar10_mobilenetv2_gaussian": RowScore(3, 91.0, 0.2, 1.0)}
+    found = {"cifar10_mobilenetv2_gaussian": RowScore(3, 91.0, 0.2)}
     monkeypatch.setattr(overview, "read_scores", lambda table: found if table == "finetune" else {})
 
 

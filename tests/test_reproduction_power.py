@@ -26,8 +26,8 @@ def test_power_is_the_share_of_samples_in_which_the_test_finds_the_difference() 
 
 def test_deviations_are_pooled_by_variance_and_told() -> None:
     assert pooled_deviation([3.0, 4.0]) == pytest.approx(math.sqrt(12.5))
-    assert "deviation of 0.50 points (pooled over 2 comparisons). With 3 seeds" in power_statement(
-        [(0.5, 3), (0.5, 3), (9.0, 2)], "the dense row"
+    assert "deviations of 0.10 to 0.70 points, 0.50 pooled over 2 comparisons. With 3 seeds" in power_statement(
+        [(0.1, 3), (0.7, 3), (9.0, 2)], "the dense row"
     )
 
 

@@ -13,9 +13,9 @@ def test_scores_of_rows_that_were_trained_are_read(tmp_path) -> None:
     (tmp_path / "finetune" / "finetune.csv").write_text(CSV)
     scores = read_scores("finetune", tmp_path)
     assert scores == {
-        "dense": RowScore(3, 60.125, 0.5, None),
-        "ours": RowScore(1, 61.0, None, 1.25, None, 1),
-        "twice": RowScore(2, 61.0, 0.5, 1.5, 0.25, 2),
+        "dense": RowScore(3, 60.125, 0.5),
+        "ours": RowScore(1, 61.0, None, None, 1),
+        "twice": RowScore(2, 61.0, 0.5, 0.25, 2),
     }
     assert [str(score) for score in scores.values()][:2] == ["60.12 ± 0.50", "61.00"]
 

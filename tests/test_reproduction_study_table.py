@@ -52,7 +52,7 @@ def test_power_is_told_over_the_dense_and_the_dcls_row_and_a_changed_recipe_is(t
     (folder / "studies-runs.csv").write_text("\n".join(lines) + "\n")
     text = study_table("interpolations", tmp_path)
     assert "the differences from the dense row" in text and "the differences from the Gaussian row" in text
-    assert text.count("(pooled over 2 comparisons)") == 2, "equal rows count once"
+    assert text.count("pooled over 2 comparisons") == 2, "equal rows count once"
     assert text.count("0, 1, 2 (with another schedule.epochs)") == 2
 
 

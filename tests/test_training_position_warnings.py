@@ -144,10 +144,18 @@ def test_positions_that_do_not_move_are_told_after_some_epochs(build, tmp_path) 
     state, warnings = started(model, tmp_path)
     assert [after_epoch(state, warnings, epoch) for epoch in (1, 2)] == [[], []]
     (told,) = after_epoch(state, warnings, 3)
-    assert told.startswith(
-        "the positions of 0 have moved by less than 0.01 pixels on average since epoch 0; raise optimizer."
-    )
+    assert told.startswith("up to 100 % of the elements of 0 have not moved since epoch 0; raise optimizer.")
     assert after_epoch(state, warnings, 4) == []
+
+
+def test_elements_that_rest_are_told_though_others_move_far(tmp_path) -> None:
+    model = depthwise()
+    state, warnings = started(model, tmp_path)
+    elements = model[0].positions.flatten(1, -2)  # (axes, kernels, count)
+    count = elements.shape[-1]
+    elements.data[..., : count // 2 - 1] += 0.7
+    (told,) = after_epoch(state, warnings, 3)
+    assert "% of the elements of 0 have not moved" in told and "up to 100 %" not in told
 
 
 @pytest.mark.parametrize("reason", ["frozen", "no learning rate", "moved"])
@@ -203,5 +211,5 @@ def test_a_run_tells_a_kind_once(tiny_config, tmp_path, capsys) -> None:
         str(tiny_config(schedule="{epochs: 4, warmup_epochs: 0}", optimizer="{lr: 1e-3, positions_lr_scale: 1e-3}")),
     ]
     train.main(arguments)
-    told = [line for line in capsys.readouterr().out.splitlines() if "have moved by less" in line]
-    assert len(told) == 1 and told[0].startswith("warning: the positions of stages.0.blocks.0.conv_dw, ")
+    told = [line for line in capsys.readouterr().out.splitlines() if "have not moved" in line]
+    assert len(told) == 1 and told[0].startswith("warning: up to 100 % of the elements of stages.0.blocks.0.conv_dw, ")
