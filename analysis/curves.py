@@ -117,7 +117,7 @@ def _exhibit(plan: CurvePlan, series: Sequence[_Series]) -> Exhibit:
         yaxis_title=plan.unit,
         yaxis_rangemode="tozero" if plan.from_zero else "normal",
         hovermode="x unified",
-        **epoch_ticks(max((line.curve.epochs[-1] for line in series))),
+        **epoch_ticks(max(line.curve.epochs[-1] for line in series)),
     )
     last = "; ".join(f"{line.name} {cell_text(line.curve.means[-1] * plan.factor)}" for line in series)
     return Exhibit(

@@ -68,7 +68,7 @@ def _look_at_kernels(run: RunData, model: nn.Module, most_numbers: int, learned:
         )
     if not all_finite(model):
         learned.problems.append(
-            f"{run.name} has weights, positions or spreads that are not finite. Kernels that contain them are not drawn."
+            f"{run.name} has weights, positions or spreads that are not finite. Kernels with such values are not drawn."
         )
 
 

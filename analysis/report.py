@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.page import MARK, render
 from analysis.run_data import read_runs, runs_in
 from dcls.errors import UserError
-from training.atomic_io import write_text_atomic
+from training.atomic_io import write_atomic
 
 REPORT = "report.html"
 
@@ -28,7 +28,8 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     out = out or folders[0] / REPORT
     runs = [run for folder in folders for run in runs_in(folder)]
     _check_may_write(out)  # before checkpoints are read, which takes minutes where there are many
-    write_text_atomic(out, render(read_runs(runs)))
+    page = render(read_runs(runs)).encode(errors="replace")  # names of folders may be no UTF-8
+    write_atomic(out, lambda file: file.write(page))
     return out
 
 
@@ -45,4 +46,5 @@ def _check_may_write(out: Path) -> None:
 
 def _begins_as_report(file: Path) -> bool:
     with file.open("rb") as content:
-        return MARK.encode() in content.read(4096)
+        beginning = content.read(4096)
+    return beginning.lstrip().startswith(b"<!DOCTYPE html>") and MARK.encode() in beginning

@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +18,7 @@ from dcls.errors import UserError
 from models.loading import load_model
 from training.config import ScheduleConfig
 from training.config_file import INVALID_YAML
-from training.metrics import read_metrics
+from training.metrics import iterate_metrics
 from training.position_history import FOLDER as POSITIONS
 from training.position_history import Elements, history_files, load_history
 from training.run_folder import BEST, CONFIG, ENVIRONMENT, LAST, METRICS, WEIGHTS, saved_states
@@ -82,7 +85,7 @@ def read_run(folder: Path, name: str) -> RunData:
     assert _holds_run(folder)
     notes: list[str] = []
     weights, description = _find_weights(folder, notes)
-    history = _read(folder / METRICS, _read_history, None, notes)
+    history = _read(folder / METRICS, partial(_read_history, notes=notes), None, notes)
     run = RunData(
         folder,
         name,
@@ -117,17 +120,27 @@ def runs_in(folder: Path) -> list[Path]:
     """Return the folder of a run, or those of the runs in a folder of several.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the folder cannot be read.
     """
+    if folder.is_dir() and not _is_readable(folder):
+        raise UserError(f"{folder} cannot be read", "ask its owner for the right to read it")
     if _holds_run(folder):
         return [folder]
-    found = sorted(path for path in folder.glob("*/") if _holds_run(path))
+    folders = sorted(folder.glob("*/"))
+    for path in folders:
+        if not _is_readable(path):
+            print(f"warning: left out {path}, which cannot be read", file=sys.stderr)
+    found = [path for path in folders if _is_readable(path) and _holds_run(path)]
     if not found:
         raise UserError(
             f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",
             "name the folder of a run, such as output/quickstart",
         )
     return found
+
+
+def _is_readable(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
 
 
 def _holds_run(folder: Path) -> bool:
@@ -138,10 +151,15 @@ def _names(folders: Sequence[Path]) -> list[str]:
     """Return the shortest ends of the paths that differ."""
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts), default=1) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
+        names = [_printable("/".join(part[-depth:])) for part in parts]
         if len(set(names)) == len(names):
             break
     return names
+
+
+def _printable(name: str) -> str:
+    """Replace what is no UTF-8 in a name of the file system."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _read(file: Path, reader: Callable[[Path], Content], default: Content, notes: list[str]) -> Content:
@@ -157,11 +175,19 @@ def _read(file: Path, reader: Callable[[Path], Content], default: Content, notes
         return default
 
 
-def _read_history(file: Path) -> list[dict[str, float]]:
-    rows = read_metrics(file)
-    if not all(math.isfinite(row.get("epoch", math.nan)) for row in rows):
-        raise ValueError("a line does not say its epoch")
-    return rows
+def _read_history(file: Path, notes: list[str]) -> list[dict[str, float]]:
+    """Read the rows before the first that is damaged, if there is one."""
+    found: list[dict[str, float]] = []
+    try:
+        for row in iterate_metrics(file):
+            if not math.isfinite(row.get("epoch", math.nan)):
+                raise ValueError("a line does not say its epoch")
+            found.append(row)
+    except ValueError as error:
+        if not found:
+            raise
+        notes.append(f"{file.name} is damaged; it is read as far as line {len(found) + 1}: {error!s:.200}")
+    return found
 
 
 def _read_config(file: Path) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ class Curve:
     @property
     def means(self) -> list[float]:
         """Over the runs that have reached the epoch."""
-        return [statistics.fmean(at) for at in self.values.values()]
+        return [sum(at) / len(at) for at in self.values.values()]
 
     @property
     def lowest(self) -> list[float]:

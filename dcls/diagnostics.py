@@ -245,9 +245,9 @@ def _columns(pairs: Sequence[tuple[float, float]], positions: Tensor) -> tuple[T
 
 
 def _is_outside(positions: Tensor, bounds: Sequence[tuple[float, float]]) -> Tensor:
-    """Return (O, I, N)."""
+    """Return (O, I, N); what is not a number is nowhere in the kernel."""
     first, last = _columns(bounds, positions)
-    return ((positions < first) | (positions > last)).any(0)
+    return ~((positions >= first) & (positions <= last)).all(0)
 
 
 def _has_neighbor(points: Tensor) -> Tensor:

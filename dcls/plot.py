@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dcls.conv import DclsNd
-from dcls.diagnostics import mean_movement
+from dcls.diagnostics import mean_movement, share_outside_kernel
 from dcls.grid import axis_bounds
 from dcls.interpolation import get_interpolation
 from dcls.learned_axes import places_of, spreads_of
@@ -109,8 +109,8 @@ def positions(model: nn.Module) -> "Figure":
         figure.delaxes(axes)
     for axes, (name, owner) in zip(grid.flat, owners.items(), strict=False):
         places = owner.positions.detach().float().cpu().flatten(1)
-        drawn = _draw_positions(axes, places, owner.kernel_bounds)
-        outside = places.shape[1] - drawn
+        _draw_positions(axes, places, owner.kernel_bounds)
+        outside = round(share_outside_kernel(owner.positions, owner.kernel_bounds) * places.shape[1])
         title = name or type(owner).__name__
         axes.set_title(f"{title}, {outside} of {places.shape[1]} outside" if outside else title, fontsize=8)
     return figure
@@ -120,7 +120,8 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     """Draw how far the elements of each set have moved since the beginning, on average, over the epochs.
 
     Args:
-        history: (epoch, {name: (positions, spreads)}) in order, as a run keeps them: positions are (axes, ...).
+        history: (epoch, {name: (positions, spreads)}) in order, as a run keeps them: positions are (axes, ...). Where a
+            set has another shape than in the first epoch, it is left out.
 
     Raises:
         ValueError: there is no epoch.
@@ -131,8 +132,14 @@ def movement(history: Sequence[tuple[int, dict[str, tuple[Any, Any]]]]) -> "Figu
     figure = _figure(5.0, 3.2)
     axes = figure.subplots()
     for name, (start, _) in history[0][1].items():
-        moved = [(epoch, mean_movement(sets[name][0], start)) for epoch, sets in history if name in sets]
-        axes.plot(*zip(*moved, strict=True), marker=".", label=name)
+        moved = [
+            (epoch, mean_movement(sets[name][0], start))
+            for epoch, sets in history
+            if name in sets and sets[name][0].shape == start.shape
+        ]
+        # Matplotlib leaves what begins with "_" or is empty out of the legend.
+        label = name if name[:1] not in ("", "_") else f"layer {name}".strip()
+        axes.plot(*zip(*moved, strict=True), marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="mean movement (pixels)")
     axes.legend(frameon=False, fontsize=7)
     axes.grid(alpha=0.3)
@@ -231,18 +238,17 @@ def _draw_image(axes: "Axes", image: Tensor, elements: Sequence[_Element], bound
         axes.add_patch(ring)
 
 
-def _draw_positions(axes: "Axes", places: Tensor, bounds: Sequence[tuple[int, int]]) -> int:
-    """Draw a histogram of places, (axes, elements), over the grid points of the kernel; return how many it holds."""
+def _draw_positions(axes: "Axes", places: Tensor, bounds: Sequence[tuple[int, int]]) -> None:
+    """Draw a histogram of places, (axes, elements), over the grid points of the kernel."""
     edges = [[p - 0.5 for p in range(first, last + 2)] for first, last in bounds]
     if len(places) == 1:
-        counts, *_ = axes.hist(places[0].tolist(), bins=edges[0])
+        axes.hist(places[0].tolist(), bins=edges[0])
         axes.set_xlabel("position (pixels)")
     else:
         vertical, horizontal = places[-2:].tolist()
-        counts, *_ = axes.hist2d(horizontal, vertical, bins=[edges[-1], edges[-2]], cmap="magma")
+        axes.hist2d(horizontal, vertical, bins=[edges[-1], edges[-2]], cmap="magma")
         axes.invert_yaxis()
         axes.set_aspect("equal")
-    return int(torch.as_tensor(counts).sum())
 
 
 def _draw_curve(axes: "Axes", values: Tensor, elements: Sequence[_Element]) -> None:

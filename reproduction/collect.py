@@ -42,7 +42,7 @@ def collect_row(runs: Path, row: Row) -> RowResult:
     """Find all runs of one row."""
     results, unfinished = {}, 0
     seeds = (folder.name.rpartition("-seed")[2] for folder in (runs / row.table).glob(f"{row.name}-seed*"))
-    for seed in sorted(int(seed) for seed in seeds if seed.isdigit()):
+    for seed in sorted(int(seed) for seed in seeds if seed.isdecimal()):
         run = RowRun(row, seed, runs)
         if run.is_finished:
             results[seed] = read_result(run)

@@ -1,6 +1,6 @@
 """Pictures of a table: the accuracy of every seed, and how it grew."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ def table_figures(table: Table) -> dict[str, Figure]:
     return {"top1": _figure(groups, _draw_seeds), "curves": _figure(groups, _draw_curves)}
 
 
-def _figure(groups: dict[str, list[RowResult]], draw: Callable[[Axes, list[RowResult]], None]) -> Figure:
+def _figure(groups: Sequence[list[RowResult]], draw: Callable[[Axes, list[RowResult]], None]) -> Figure:
     """Draw a panel for each group, in at most two columns."""
     columns = min(2, len(groups))
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(4.8 * columns, 3.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, (title, members) in zip(grid.flat, groups.items(), strict=False):
+    for axes, members in zip(grid.flat, groups, strict=False):
         draw(axes, members)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(members[0].row.facts.model, fontsize=10)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(groups) :]:
@@ -39,15 +39,15 @@ def _figure(groups: dict[str, list[RowResult]], draw: Callable[[Axes, list[RowRe
     return figure
 
 
-def _groups(table: Table) -> dict[str, list[RowResult]]:
-    """Title -> a baseline and the rows compared with it, where anything has been trained."""
+def _groups(table: Table) -> list[list[RowResult]]:
+    """Return each baseline with the rows compared with it, where anything has been trained."""
     found: dict[str, list[RowResult]] = {}
     for row in table.rows:
         if row.results:
             found.setdefault(row.row.facts.baseline or row.row.name, []).append(row)
     for members in found.values():
         members.sort(key=lambda row: row.row.facts.baseline is not None)
-    return {members[0].row.facts.model: members for members in found.values()}
+    return list(found.values())
 
 
 def _draw_seeds(axes: Axes, members: list[RowResult]) -> None:

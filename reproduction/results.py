@@ -4,6 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from dcls.errors import UserError
 from reproduction.row import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -31,12 +32,19 @@ class RowScore:
 
 
 def read_scores(table: str, results: Path = RESULTS) -> dict[str, RowScore]:
-    """Return the scores of a table's rows by name; rows that have not been trained are left out."""
+    """Return the scores of a table's rows by name; rows that have not been trained are left out.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     file = results / table / f"{table}.csv"
     if not file.is_file():
         return {}
-    with file.open(newline="", encoding="utf-8") as lines:
-        return {line["row"]: _score(line) for line in csv.DictReader(lines) if int(line["runs"])}
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return {line["row"]: _score(line) for line in csv.DictReader(lines) if int(line["runs"])}
+    except (ValueError, TypeError, LookupError, csv.Error) as error:
+        raise UserError(f"{file} is damaged: {error!r}", "collect its runs again") from None
 
 
 def _score(line: dict[str, str]) -> RowScore:

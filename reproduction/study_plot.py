@@ -11,6 +11,7 @@ from PIL import Image
 
 from reproduction.studies import SETTINGS, Study, all_studies
 from reproduction.study_runs import Runs
+from training.atomic_io import write_atomic
 
 Panel = dict[str, list[float]]
 """Label of a row -> top-1 of every seed in %."""
@@ -43,15 +44,17 @@ class StudyPlot:
     def write(self, folder: Path) -> None:
         """Write NAME.png, which says in its metadata what it shows."""
         metadata = {"Software": None, "Description": self._shown}  # no version, or each release would change the file
-        self.figure().savefig(self._file(folder), dpi=130, metadata=metadata)
+        figure = self.figure()
+        write_atomic(self._file(folder), lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata))
 
     def is_current(self, folder: Path) -> bool:
-        """Return whether NAME.png is there and shows these numbers."""
-        file = self._file(folder)
-        if not file.is_file():
+        """Return whether NAME.png is there, whole, and shows these numbers."""
+        try:
+            with Image.open(self._file(folder)) as image:
+                image.load()
+                return image.info.get("Description") == self._shown
+        except (OSError, SyntaxError):  # missing; empty or cut off, for which Pillow has several
             return False
-        with Image.open(file) as image:
-            return image.info.get("Description") == self._shown
 
     @property
     def _shown(self) -> str:

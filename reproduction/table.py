@@ -64,6 +64,11 @@ class Table:
         theirs = {} if baseline is None else baseline.results
         return compare_by_seed(row.results, theirs, flips_signs=row.row.facts.bimodal)
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any run is finished."""
+        return any(row.results for row in self.rows)
+
     def cells(self) -> list[dict[str, str]]:
         """Return the table's lines, column -> text."""
         return [self._line(row) for row in self.rows]
@@ -92,7 +97,7 @@ class Table:
         """Write TABLE.md, TABLE.csv and TABLE-runs.csv.
 
         Raises:
-            UserError: no run is finished, or the folder holds runs that this table does not.
+            UserError: the folder holds runs that this table does not, or they cannot be read.
         """
         runs_file = folder / f"{self.name}-runs.csv"
         self._check_nothing_is_lost(runs_file)
@@ -103,12 +108,14 @@ class Table:
 
     def _check_nothing_is_lost(self, runs_file: Path) -> None:
         runs = {(row.row.name, str(seed)) for row in self.rows for seed in row.results}
-        if not runs:
-            raise UserError(f"no run of {self.name} is finished, so there is nothing to write")
+        assert runs
         if not runs_file.is_file():
             return
-        with runs_file.open(newline="", encoding="utf-8") as lines:
-            kept = {(line["row"], line["seed"]) for line in csv.DictReader(lines)}
+        try:
+            with runs_file.open(newline="", encoding="utf-8") as lines:
+                kept = {(line["row"], line["seed"]) for line in csv.DictReader(lines)}
+        except (ValueError, LookupError, csv.Error) as error:
+            raise UserError(f"{runs_file} is damaged: {error!r}", "remove it or choose another --out") from None
         if lost := sorted(kept - runs):
             named = ", ".join(f"{row} with seed {seed}" for row, seed in lost[:3])
             more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""

@@ -104,7 +104,9 @@ def read_pairs(run: Path) -> Pairs:
         UserError: the run has not kept its positions from before and after training.
     """
     weights = {name: tensor for name, tensor in read_weights(run / WEIGHTS).items() if name.endswith("conv_dw.weight")}
-    (tensor,) = weights.values()  # there is one block
+    if len(weights) != 1:
+        raise UserError(f"{run} has {len(weights)} blocks, and the row has one", "remove it and launch its row again")
+    (tensor,) = weights.values()
     weight = tensor.numpy()  # (O, 1, N)
     history, epochs = load_history(run), len(read_metrics(run / METRICS))
     if [epoch for epoch, _ in history[:1] + history[-1:]] != [0, epochs]:

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import _checkout  # noqa: F401
 
+from dcls.errors import UserError
 from reproduction import local, slurm
 from reproduction.cluster import load_cluster
 from reproduction.collect import collect
@@ -27,6 +28,7 @@ from reproduction.runs import RowRun, check_overrides, plan_runs
 from reproduction.studies import TABLE as STUDIES
 from reproduction.study_plot import study_plots
 from reproduction.study_runs import RUNS_FILE, read_collection
+from reproduction.table import Table
 from training.cli import cli_errors
 from training.extras import require_package
 
@@ -130,17 +132,28 @@ def _submitit_launcher() -> ModuleType:
 
 
 def collect_runs(folder: Path, patterns: list[str], out: Path | None) -> None:
-    """Print the tables that the runs in a folder fill, and write them."""
-    for table in collect(folder, find_rows(patterns)):
+    """Print the tables that the runs in a folder fill, and write those of which a run is finished."""
+    tables = collect(folder, find_rows(patterns))
+    for table in tables:
         print(table.markdown())
-        if out is not None and table.name == STUDIES:
-            place = out / STUDIES / folder.resolve().name  # beside those of other machines and times
-            table.write(place)
-            for plot in study_plots(read_collection(place / RUNS_FILE)):
-                plot.write(place)
-        elif out is not None:
-            table.write(out / table.name)
-            plot_table(table, out / table.name)
+    if out is None:
+        return
+    finished = [table for table in tables if table.has_results]
+    if not finished:
+        raise UserError("no run of these rows is finished, so there is nothing to write")
+    for table in finished:
+        _write_table(table, folder, out)
+
+
+def _write_table(table: Table, folder: Path, out: Path) -> None:
+    if table.name != STUDIES:
+        table.write(out / table.name)
+        plot_table(table, out / table.name)
+        return
+    place = out / STUDIES / folder.resolve().name  # beside those of other machines and times
+    table.write(place)
+    for plot in study_plots(read_collection(place / RUNS_FILE)):
+        plot.write(place)
 
 
 if __name__ == "__main__":

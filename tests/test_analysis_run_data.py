@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -28,7 +29,6 @@ def test_a_dense_run_has_no_positions(tmp_path) -> None:
         (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,fifty\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").write_bytes(b"epoch\n\x00\xff\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n,50\n"), "metrics.csv is damaged and"),
-        (lambda folder: (folder / "metrics.csv").write_text("epoch,val_top1\n0,50\n1\n"), "metrics.csv is damaged and"),
         (lambda folder: (folder / "metrics.csv").unlink(), "metrics.csv is missing"),
         (lambda folder: (folder / "config.yaml").write_text("model: [\n"), "config.yaml is damaged and"),
         (lambda folder: (folder / "config.yaml").write_text("just text"), "config.yaml is damaged and"),
@@ -54,6 +54,18 @@ def test_epochs_that_a_finished_run_has_lost_are_noted(tmp_path, lines, epochs) 
     (folder / "metrics.csv").write_text("".join(whole[:lines]))
     run = read_run(folder, "some")
     assert len(run.history) == epochs and run.notes == [f"metrics.csv has {epochs} of the run's 3 epochs."]
+
+
+@pytest.mark.parametrize(
+    "tail", [b"2", b"2,\xff\n3,1.0\n", b"\0" * 50, b"2,1,2,3,4,5,6,7,8,9,10,11,12,13\n", b"x,50.0\n"]
+)
+def test_metrics_are_read_as_far_as_they_are_whole(tmp_path, tail) -> None:
+    folder = report_run(tmp_path, "some")
+    whole = (folder / "metrics.csv").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.csv").write_bytes(b"".join(whole[:3]) + tail)
+    run = read_run(folder, "some")
+    assert [row["val_top1"] for row in run.history] == [50.0, 60.0]
+    assert run.notes[0].startswith("metrics.csv is damaged; it is read as far as line 3: ")
 
 
 def test_a_run_that_is_not_finished_says_so(tmp_path) -> None:
@@ -89,6 +101,20 @@ def test_a_folder_of_runs_stands_for_all_of_them(tmp_path) -> None:
     runs = [report_run(tmp_path, name) for name in ("b", "a")]
     (tmp_path / "no run").mkdir()
     assert runs_in(tmp_path) == sorted(runs) and runs_in(runs[0]) == runs[:1]
+
+
+def test_what_cannot_be_read_in_a_folder_of_runs_is_left_out(tmp_path, monkeypatch, capsys) -> None:
+    runs = [report_run(tmp_path, name) for name in ("a", "b")]
+    monkeypatch.setattr(os, "access", lambda path, mode: path != runs[1])  # root may read anything
+    assert runs_in(tmp_path) == runs[:1]
+    assert capsys.readouterr().err == f"warning: left out {runs[1]}, which cannot be read\n"
+    with pytest.raises(UserError, match="b cannot be read; ask its owner"):
+        runs_in(runs[1])
+
+
+def test_a_name_that_is_no_utf_8_is_printable(tmp_path) -> None:
+    folder = report_run(tmp_path, "some").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert [run.name for run in read_runs([folder])] == ["caf\ufffd"]
 
 
 def test_names_are_as_short_as_they_can_be_and_a_run_is_read_once(tmp_path) -> None:

@@ -131,6 +131,16 @@ def test_histograms_hold_every_element_and_the_title_counts_those_outside(kind, 
     assert dcls.plot.positions(layer).axes[0].get_title() == f"{type(layer).__name__}, 3 of 24 outside"
 
 
+def test_the_title_counts_as_diagnostics_and_warnings_do() -> None:
+    layer = dcls.Dcls3d(4, 4, 6, 9, groups=4)
+    with torch.no_grad():
+        layer.positions.zero_()
+        layer.positions[2].view(-1)[:2] = 4.4  # within the pixel of the last grid point, but beyond it
+        layer.positions[0].view(-1)[2:5] = 9.0  # along the axis that is not drawn
+    assert dcls.diagnostics.describe(layer).outside_kernel == pytest.approx(5 / 24)
+    assert dcls.plot.positions(layer).axes[0].get_title() == "Dcls3d, 5 of 24 outside"
+
+
 def test_movement_is_the_mean_distance_from_the_first_epoch() -> None:
     start = np.zeros((2, 4, 1, 3), np.float16)
     epochs = [(epoch, {"a": (start + np.float16(epoch), None)}) for epoch in (0, 3, 6)]
@@ -139,6 +149,15 @@ def test_movement_is_the_mean_distance_from_the_first_epoch() -> None:
     assert line.get_ydata() == pytest.approx([0, 3 * 2**0.5, 6 * 2**0.5])
     with pytest.raises(ValueError, match="no epoch"):
         dcls.plot.movement([])
+
+
+def test_every_set_is_in_the_legend_and_one_of_another_shape_is_left_out() -> None:
+    start = np.zeros((2, 4, 1, 3))
+    history = [(0, {"_blocks.0": (start, None), "": (start, None)})]
+    history += [(1, {"_blocks.0": (start + 1, None), "": (np.zeros((2, 4, 1, 5)), None)})]
+    axes = dcls.plot.movement(history).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["layer _blocks.0", "layer"]
+    assert [len(line.get_xdata()) for line in axes.lines] == [2, 1]
 
 
 def two_sets() -> nn.Sequential:

@@ -41,6 +41,15 @@ def test_a_panel_for_each_row_that_is_finished(tmp_path) -> None:
     assert after[after[:, 1].argmax(), 0] == pytest.approx(9, abs=0.25), "all mass is of the pair that moved to 9 cells"
 
 
+def test_a_run_with_another_number_of_blocks_is_named(tmp_path) -> None:
+    finished_run(tmp_path / "run")
+    weight = np.ones((1, 1, 3))
+    tensors = {f"stages.3.blocks.{block}.conv_dw.weight": weight for block in (0, 1)}
+    save_file(tensors, tmp_path / "run" / "model.safetensors")
+    with pytest.raises(UserError, match="run has 2 blocks, and the row has one"):
+        plot_reach.read_pairs(tmp_path / "run")
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_run_without_its_first_or_last_positions_is_named(tmp_path, epoch) -> None:
     finished_run(tmp_path / "run")

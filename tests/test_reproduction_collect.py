@@ -18,6 +18,12 @@ def test_unfinished_and_damaged_runs(tmp_path) -> None:
         collect(tmp_path, find_rows(ROWS))
 
 
+def test_a_folder_whose_seed_is_no_number_is_no_run(tmp_path) -> None:
+    finished_run(tmp_path, ROWS[0], 0, 60.0)
+    (tmp_path / "studies" / "fashion_dense-seed²").mkdir()
+    assert list(one_table(tmp_path, ROWS[0]).rows[0].results) == [0]
+
+
 def test_an_empty_cell_is_a_value_that_was_not_measured(tmp_path) -> None:
     finished_run(tmp_path, ROWS[0], 0, 80.0)
     metrics = tmp_path / "studies" / "fashion_dense-seed0" / "metrics.csv"

@@ -29,3 +29,12 @@ def test_a_dot_is_a_seed_a_bar_the_mean_and_a_curve_the_mean_of_the_seeds(tmp_pa
     assert ends == [[66, 61], [67.5, 62.5]], "the last but one is 5 better"
     plot_table(table, tmp_path)
     assert sorted(file.name for file in tmp_path.glob("*.png")) == ["studies-curves.png", "studies-top1.png"]
+
+
+def test_rows_of_one_model_without_a_common_baseline_have_a_panel_each(tmp_path) -> None:
+    for row, top1 in (("bilinear", 80.0), ("gaussian", 81.0)):
+        finished_run(tmp_path, f"finetune/imagenet_convnext_tiny_{row}", 0, top1)
+    (seeds, curves) = table_figures(one_table(tmp_path, "finetune/*")).values()
+    assert [axes.get_title() for axes in seeds.axes] == ["ImageNet-1k, ConvNeXt-T"] * 2
+    assert [axes.collections[0].get_offsets().tolist() for axes in seeds.axes] == [[[0, 80]], [[0, 81]]]
+    assert len(curves.axes) == 2

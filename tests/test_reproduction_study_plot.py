@@ -31,5 +31,15 @@ def test_a_picture_knows_whether_it_shows_these_numbers(tmp_path, plot) -> None:
     assert not plot.is_current(tmp_path)
 
 
+@pytest.mark.parametrize("length", [0, 100, 3000])
+def test_a_picture_that_was_cut_off_is_written_again(tmp_path, plot, length) -> None:
+    plot.write(tmp_path)
+    whole = (tmp_path / "reach.png").read_bytes()
+    (tmp_path / "reach.png").write_bytes(whole[:length])
+    assert not plot.is_current(tmp_path)
+    plot.write(tmp_path)
+    assert plot.is_current(tmp_path)
+
+
 def test_there_is_no_picture_without_runs() -> None:
     assert study_plots({}) == []

@@ -88,7 +88,7 @@ def test_what_was_collected_before_is_never_lost(tmp_path) -> None:
     before = {file: file.read_text() for file in out.iterdir()}
     with pytest.raises(UserError, match="holds runs that are not collected now: fashion_dense with seed 0, .* seed 1;"):
         one_table(runs, ROWS[1]).write(out)
-    (runs / "studies" / "fashion_gaussian-seed0" / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="no run of studies is finished, so there is nothing to write"):
-        one_table(runs, ROWS[1]).write(tmp_path / "other")
-    assert {file: file.read_text() for file in out.iterdir()} == before and not (tmp_path / "other").exists()
+    assert {file: file.read_text() for file in out.iterdir()} == before
+    (out / "studies-runs.csv").write_text("raw,seed\nfashion_dense,0\n")
+    with pytest.raises(UserError, match="studies-runs.csv is damaged: .*; remove it or choose another --out"):
+        table.write(out)

@@ -139,6 +139,22 @@ def test_what_changed_is_reported_when_a_run_continues(tiny_config, tmp_path, ca
     assert continued["changes"] == {"schedule.epochs": [1, 2], "optimizer.clip_grad": [None, 1.0]}
 
 
+def test_a_finished_run_that_goes_on_is_not_finished_until_its_new_end(tiny_config, tmp_path, monkeypatch) -> None:
+    config, weights = (
+        str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}")),
+        tmp_path / "output/tiny/model.safetensors",
+    )
+    train.main(["--config", config])
+    first = weights.read_bytes()
+    going_on = ["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"]
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(train, "save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        train.main(going_on)
+    assert not weights.exists(), "it would be taken for the outcome of two epochs"
+    train.main(going_on)
+    assert weights.read_bytes() != first
+
+
 def test_a_finished_run_keeps_its_records(tiny_config, tmp_path, capsys) -> None:
     config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
     train.main(["--config", config])

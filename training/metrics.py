@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,22 +34,28 @@ def better_weights(row: Mapping[str, float]) -> str:
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:
-    """Read the rows of a metrics.csv.
+    """Read the rows of a metrics.csv; errors are those of ``iterate_metrics``."""
+    return list(iterate_metrics(file))
+
+
+def iterate_metrics(file: Path) -> Iterator[dict[str, float]]:
+    """Read a metrics.csv row by row.
 
     A cell is empty where a value was not measured, or the run had another column before it was continued.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is damaged.
+        ValueError: the next row is damaged.
     """
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        if any(None in row.values() for row in rows):
-            raise ValueError("a line is shorter than the first")
-        return [{key: float(value) for key, value in row.items() if value} for row in rows]
-    except (TypeError, csv.Error) as error:  # a line that is longer than the first; bytes that are no text
-        raise ValueError(str(error)) from None
+    # What is no text cannot be a number either, so replacing it damages the rows that hold it, and no others.
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        try:
+            for row in csv.DictReader(lines):
+                if None in row or None in row.values():
+                    raise ValueError("a line is longer or shorter than the first")
+                yield {key: float(value) for key, value in row.items() if value}
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
 
 
 class MetricsLogger:

@@ -10,7 +10,7 @@ from torch import Tensor
 from dcls.errors import UserError
 from training.atomic_io import fsync_folder
 from training.checkpoints.checkpoint import save_checkpoint
-from training.run_folder import BEST, LAST, SAVES, saved_states
+from training.run_folder import BEST, LAST, SAVES, WEIGHTS, saved_states
 
 KEPT = 3
 """How many saved states stay beside the best one: the newest may be damaged."""
@@ -63,6 +63,7 @@ class CheckpointSaver:
         try:
             path.parent.mkdir(exist_ok=True)
             save_checkpoint(path, content)
+            (self._folder / WEIGHTS).unlink(missing_ok=True)  # of a finished run that goes on: no longer its outcome
             if is_best:  # first: a run cut off in between repeats the epoch, and finds it the best again
                 link(path, self._folder / BEST)
             link(path, self._folder / LAST)
