@@ -127,10 +127,10 @@ def runs_in(folder: Path) -> list[Path]:
     if _holds_run(folder):
         return [folder]
     folders = sorted(folder.glob("*/"))
-    for path in folders:
-        if not _is_readable(path):
-            print(f"warning: left out {path}, which cannot be read", file=sys.stderr)
-    found = [path for path in folders if _is_readable(path) and _holds_run(path)]
+    unreadable = [path for path in folders if not _is_readable(path)]
+    for path in unreadable:
+        print(f"warning: left out {path}, which cannot be read", file=sys.stderr)
+    found = [path for path in folders if path not in unreadable and _holds_run(path)]
     if not found:
         raise UserError(
             f"{folder} holds no run: neither {METRICS} nor {CONFIG} is there",

@@ -150,10 +150,10 @@ def _write_table(table: Table, folder: Path, out: Path) -> None:
         table.write(out / table.name)
         plot_table(table, out / table.name)
         return
-    place = out / STUDIES / folder.resolve().name  # beside those of other machines and times
-    table.write(place)
-    for plot in study_plots(read_collection(place / RUNS_FILE)):
-        plot.write(place)
+    collection = out / STUDIES / folder.resolve().name  # results of other machines have folders of their own
+    table.write(collection)
+    for plot in study_plots(read_collection(collection / RUNS_FILE)):
+        plot.write(collection)
 
 
 if __name__ == "__main__":

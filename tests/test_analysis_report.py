@@ -50,9 +50,8 @@ def test_a_folder_whose_name_is_no_utf_8_has_a_report(run) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told_of_before_runs_are_read(run, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(analysis.report, "read_runs", lambda folders: pytest.fail("runs were read"))
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: mode != os.W_OK
-    )  # root may write anywhere but on a read-only disk
+    # Root may write anywhere but on a read-only disk.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     with pytest.raises(UserError, match="cannot be written; choose a file in another folder"):
         write_report([run], tmp_path / "x.html")
 

@@ -140,15 +140,16 @@ def test_what_changed_is_reported_when_a_run_continues(tiny_config, tmp_path, ca
 
 
 def test_a_finished_run_that_goes_on_is_not_finished_until_its_new_end(tiny_config, tmp_path, monkeypatch) -> None:
-    config, weights = (
-        str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}")),
-        tmp_path / "output/tiny/model.safetensors",
-    )
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    config = str(tiny_config(schedule="{epochs: 1, warmup_epochs: 0}"))
+    weights = tmp_path / "output" / "tiny" / "model.safetensors"
     train.main(["--config", config])
     first = weights.read_bytes()
     going_on = ["--config", config, "checkpoint.resume=auto", "schedule.epochs=2"]
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(train, "save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(train, "save_weights", interrupt)
         train.main(going_on)
     assert not weights.exists(), "it would be taken for the outcome of two epochs"
     train.main(going_on)
