@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from training.data.dataset import ImageSamples
 from training.data.readers import FolderReader
-from training.processes.parent_death import initialize_worker
+from training.processes.loader_workers import initialize_worker
 from training.run_folder import describe_environment
 
 _LINKS = 50_000  # to one file; ext4 takes 65,000

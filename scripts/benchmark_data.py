@@ -40,7 +40,7 @@ from training.data.loaders import decoding_of
 from training.data.splits import open_dataset
 from training.data.training_transform import TrainingTransform
 from training.model import choose_preprocessing, make_model
-from training.processes.parent_death import initialize_worker
+from training.processes.loader_workers import initialize_worker
 from training.run_folder import describe_environment
 
 Steps = list[Callable[[Any], Any]]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.folder_index import make_folder, private_megabytes
 from training.data.readers import FolderReader
-from training.processes.parent_death import initialize_worker
+from training.processes.loader_workers import initialize_worker
 
 IMAGES = 10_000
 

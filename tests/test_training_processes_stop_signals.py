@@ -15,6 +15,20 @@ def test_before_training_a_signal_stops_at_once(number) -> None:
         signal.raise_signal(number)
 
 
+def test_on_the_way_out_the_same_signal_again_interrupts_nothing() -> None:
+    """torchrun sends it to the processes that are left once the first one has gone."""
+    cleaned_up = False
+    with pytest.raises(StopRequest, match="after update 3"), StopSignals().watched() as signals:
+        try:
+            with signals.deferred():
+                signal.raise_signal(signal.SIGTERM)
+                raise StopRequest(signal.SIGTERM, "after update 3")
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            cleaned_up = True
+    assert cleaned_up
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_in_training_a_signal_waits(number) -> None:
     before = signal.getsignal(number)

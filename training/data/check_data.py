@@ -18,7 +18,7 @@ from training.data.loaders import samples_of
 from training.data.splits import open_splits
 from training.processes.cores import usable_cores
 from training.processes.distributed import DistributedContext
-from training.processes.parent_death import initialize_worker
+from training.processes.loader_workers import initialize_worker
 
 _BATCH = 64
 

@@ -30,7 +30,7 @@ from training.data.encoded_jpeg import LazyDecoding
 from training.data.training_transform import TrainingTransform
 from training.processes.cores import usable_cores
 from training.processes.distributed import DistributedContext
-from training.processes.parent_death import initialize_worker, kill_workers_at_exit
+from training.processes.loader_workers import initialize_worker, kill_workers_at_exit
 from training.seeding import derive_seed
 
 Batch = tuple[Tensor, Tensor]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from training.processes.parent_death import outlive_parent
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # Some launchers send the same signal to the whole job and to each process: two that come together are one.
 _SAME_SIGNAL_SECONDS = 1.0
@@ -40,7 +42,7 @@ class StopSignals:
 
     @contextmanager
     def watched(self) -> Iterator["StopSignals"]:
-        """Within the block, a signal raises ``StopRequest``."""
+        """Within the block, a signal raises ``StopRequest``; what follows within a second leaves the way out alone."""
         previous = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
         try:
             yield self
@@ -58,10 +60,11 @@ class StopSignals:
             self._is_deferring = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if not self._is_deferring:
-            raise StopRequest(number, "before training began")
         if self.received is None:
             self.received, self._since = number, time.monotonic()
+            outlive_parent()  # if it is its death that was told, its other threads would tell it again
+            if not self._is_deferring:
+                raise StopRequest(number, "before training began")
         elif time.monotonic() - self._since > _SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from dcls.errors import UserError
-from training.processes.parent_death import initialize_worker
+from training.processes.loader_workers import initialize_worker
 
 Job = TypeVar("Job")
 Item = TypeVar("Item")
