@@ -15,6 +15,14 @@ def test_before_training_a_signal_stops_at_once(number) -> None:
         signal.raise_signal(number)
 
 
+def test_what_comes_after_training_says_so() -> None:
+    """As while a report is written."""
+    with pytest.raises(StopRequest, match="after training had ended"), StopSignals().watched() as signals:
+        with signals.deferred():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+
+
 def test_on_the_way_out_the_same_signal_again_interrupts_nothing() -> None:
     """torchrun sends it to the processes that are left once the first one has gone."""
     cleaned_up = False

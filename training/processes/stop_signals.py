@@ -16,7 +16,7 @@ _SAME_SIGNAL_SECONDS = 1.0
 class StopRequest(BaseException):
     """The run was asked to stop, and all that it has done is saved.
 
-    It may come anywhere before training, and must not be taken for an error of what runs there.
+    It may come anywhere before and after training, and must not be taken for an error of what runs there.
 
     Args:
         signal_number: What asked for it.
@@ -39,6 +39,7 @@ class StopSignals:
         self.received: int | None = None
         self._since = 0.0
         self._is_deferring = False
+        self._place = "before training began"
 
     @contextmanager
     def watched(self) -> Iterator["StopSignals"]:
@@ -58,13 +59,14 @@ class StopSignals:
             yield
         finally:
             self._is_deferring = False
+            self._place = "after training had ended"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
             outlive_parent()  # if it is its death that was told, its other threads would tell it again
             if not self._is_deferring:
-                raise StopRequest(number, "before training began")
+                raise StopRequest(number, self._place)
         elif time.monotonic() - self._since > _SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
