@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.exhibit import Cell, NumberTable
@@ -10,6 +10,7 @@ from analysis.run_data import RunData
 from training.metrics import counted_weights
 
 _PACKAGES = ("torch", "torchvision", "timm")
+_NAMES = ("checkpoint.name", "logging.wandb_group")
 
 
 def outcome_table(runs: Sequence[RunData]) -> NumberTable:
@@ -104,12 +105,20 @@ def _word(value: Any) -> str | None:
 
 
 def difference_table(runs: Sequence[RunData]) -> NumberTable:
-    """List the keys of the configuration in which the runs differ."""
+    """List the keys of the configuration in which the runs differ, but for those that only name a run."""
     configured = [run for run in runs if run.config]
-    keys = dict.fromkeys(f"{section}.{key}" for run in configured for section, s in run.config.items() for key in s)
+    settings = [_by_key(run.config) for run in configured]
     lines: list[list[Cell]] = []
-    for key in keys:
-        values = [run.setting(key) for run in configured]
-        if any(value != values[0] for value in values):
-            lines.append([key, *(str(value) for value in values)])
+    for key in dict.fromkeys(key for values in settings for key in values):
+        values = [setting.get(key) for setting in settings]
+        if key not in _NAMES and any(value != values[0] for value in values):
+            lines.append([key, *map(_word, values)])
     return NumberTable(["key", *(run.name for run in configured)], lines)
+
+
+def _by_key(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a configuration by ``section.key``, however deep they are."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        values |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values

@@ -43,8 +43,13 @@ def test_machines_have_versions_and_hardware(tmp_path) -> None:
 
 def test_only_keys_that_differ_are_listed(tmp_path) -> None:
     runs = read_runs([report_run(tmp_path, "a"), report_run(tmp_path, "b", model=DENSE, seed=1)])
-    keys = [line[0] for line in difference_table(runs).lines]
-    assert keys == ["model.name", "model.options", "training.seed"]
+    for run in runs:
+        run.config["checkpoint"] = {"name": run.name}  # only says which run it is
+    runs[0].config["model"]["dcls"] = {"kernel_count": 16}
+    lines = difference_table(runs).lines
+    options = [f"model.options.{key}" for key in ("dilated_kernel_size", "kernel_count")]
+    assert [line[0] for line in lines] == ["model.name", *options, "model.dcls.kernel_count", "training.seed"]
+    assert ["model.dcls.kernel_count", "16", None] in lines
     assert difference_table(runs[:1]).lines == []
 
 
