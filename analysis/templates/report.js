@@ -10,7 +10,7 @@ const isNarrow = matchMedia("(max-width: 30rem)").matches;
 const byId = (id) => document.getElementById(id);
 
 function draw(id, data, layout) {
-  const legend = { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", maxheight: isNarrow ? 0.5 : 0.3 };
+  const legend = { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", maxheight: isNarrow ? 0.4 : 0.3 };
   const template = report.themes[prefersDark.matches ? "dark" : "light"];
   const traces = isNarrow ? data.map((trace) => ({ ...trace, name: wrapped(trace.name) })) : data;
   const axes = { xaxis: { automargin: true, ...layout.xaxis }, yaxis: { automargin: true, ...layout.yaxis } };
