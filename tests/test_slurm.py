@@ -79,6 +79,7 @@ def wait_for_end(*jobs: str) -> None:
     def ended(job: str) -> bool:
         now = facts(job)
         if now["JobState"] == "PENDING" and now["Reason"] == "BeginTime":
+            time.sleep(3)  # nodes take a job for revoked that starts in the very second in which it was requeued
             call("scontrol", "update", f"jobid={job}", "StartTime=now", "TimeLimit=20")
         assert now["JobState"] not in {"FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL"}, now
         return now["JobState"] == "COMPLETED"
